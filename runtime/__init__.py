@@ -1,0 +1,1 @@
+"""What runs on the deployed machines. Imports no Pulumi."""

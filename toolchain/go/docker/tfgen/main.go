@@ -1,0 +1,10 @@
+// Command tfgen writes the plugin's schema.json and bridge-metadata.json, which the plugin embeds.
+package main
+
+import (
+	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfgen"
+
+	"github.com/terraform-providers/terraform-provider-docker/bridge/info"
+)
+
+func main() { tfgen.Main("docker", info.Version, info.Provider(nil)) }
