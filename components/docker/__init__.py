@@ -1,0 +1,1 @@
+"""What the topologies on Docker engines share."""

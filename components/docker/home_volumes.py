@@ -1,0 +1,131 @@
+"""The volume driver of size-limited homes, as a managed Docker plugin made from the hub's image."""
+
+import json
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any, TypedDict
+
+import docker
+import pulumi
+from docker.errors import APIError, NotFound
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
+
+from components.docker.inspection import engine_client
+
+PLUGIN_TIMEOUT_SECONDS = 30
+
+
+class HomeVolumeDriverInputs(TypedDict):
+    """What the driver is made from."""
+
+    engine: pulumi.Input[str]
+    """Address of the engine that gets the driver."""
+    plugin: pulumi.Input[str]
+    """Name of the plugin, which volumes name as their driver."""
+    image: pulumi.Input[str]
+    """Image that holds `runtime.home_volumes`, by id."""
+    pool: pulumi.Input[str]
+    """Folder on the engine's host that keeps the homes."""
+
+
+def plugin_config(pool: str) -> dict[str, Any]:
+    """The plugin's manifest: it may mount, sees the host's loop devices and the pool, and has no network."""
+    return {
+        "description": "Home volumes with a size limit",
+        "documentation": "runtime/home_volumes",
+        "entrypoint": ["/opt/venv/bin/python", "-m", "runtime.home_volumes"],
+        "workdir": "/opt/hubstack",
+        "env": [{"name": "PYTHONPATH", "value": "/opt/hubstack"}],
+        "interface": {"types": ["docker.volumedriver/1.0"], "socket": "homes.sock"},
+        "linux": {"capabilities": ["CAP_SYS_ADMIN"], "allowAllDevices": True},
+        "mounts": [
+            {"name": "dev", "source": "/dev", "destination": "/dev", "type": "bind", "options": ["rbind"]},
+            {"name": "pool", "source": pool, "destination": "/pool", "type": "bind", "options": ["rbind"]},
+        ],
+        "network": {"type": "none"},
+        "propagatedMount": "/mnt/homes",
+    }
+
+
+class _HomeVolumeDriverProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        # The driver's image changes with every change of the hub; one that mounts homes is replaced only where its
+        # place changes, so that an update never takes a home away from a running server.
+        replaces = [key for key in ("engine", "plugin", "pool") if _olds.get(key) != _news.get(key)]
+        return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        with engine_client(props["engine"]) as client:
+            existing = _find(client, props["plugin"])
+            if existing is None:
+                _make_plugin(client, props["plugin"], props["image"], plugin_config(props["pool"]))
+                existing = client.inspect_plugin(props["plugin"])
+            if not existing["Enabled"]:
+                client.enable_plugin(props["plugin"], timeout=PLUGIN_TIMEOUT_SECONDS)
+        return CreateResult(existing["Id"], props)
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        with engine_client(props["engine"]) as client:
+            found = _find(client, props["plugin"])
+        return ReadResult(id_, props) if found and found["Id"] == id_ else ReadResult("", {})
+
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        with engine_client(_props["engine"]) as client:
+            if _find(client, _props["plugin"]) is None:
+                return
+            # Volumes of the driver are entries in Docker's books; the homes stay in the pool.
+            client.disable_plugin(_props["plugin"], force=True)
+            client.remove_plugin(_props["plugin"], force=True)
+
+
+class HomeVolumeDriver(Resource, module="docker", name="HomeVolumeDriver"):
+    """A volume driver for homes with a size limit, installed on one engine."""
+
+    plugin: pulumi.Output[str]
+    """Name that volumes give as their driver."""
+
+    def __init__(self, name: str, inputs: HomeVolumeDriverInputs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Describe the driver.
+
+        Args:
+            name: the resource's name.
+            inputs: what it is made from.
+            opts: resource options.
+        """
+        super().__init__(_HomeVolumeDriverProvider(), name, {**inputs}, opts)
+
+
+def _find(client: docker.APIClient, plugin: str) -> dict[str, Any] | None:
+    try:
+        return client.inspect_plugin(plugin)
+    except NotFound:
+        return None
+
+
+def _make_plugin(client: docker.APIClient, plugin: str, image: str, config: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory(prefix="hubstack-plugin-") as folder:
+        rootfs = Path(folder, "rootfs")
+        rootfs.mkdir()
+        container = client.create_container(image, command=["true"])["Id"]
+        try:
+            exported = Path(folder, "rootfs.tar")
+            with exported.open("wb") as file:
+                for chunk in client.export(container):
+                    file.write(chunk)
+        finally:
+            client.remove_container(container, force=True)
+        with tarfile.open(exported) as archive:
+            archive.extractall(rootfs, filter="fully_trusted")
+        exported.unlink()
+        (rootfs / "pool").mkdir(exist_ok=True)
+        Path(folder, "config.json").write_text(json.dumps(config))
+        try:
+            client.create_plugin(plugin, folder)
+        except APIError as error:
+            raise RuntimeError(f"the engine did not take the volume driver {plugin}: {error.explanation}") from error
+        finally:
+            shutil.rmtree(rootfs, ignore_errors=True)

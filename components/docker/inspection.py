@@ -1,0 +1,125 @@
+"""What is on an engine and its host: reachability, ranges and ports in use, free disk."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+from docker.errors import DockerException
+
+from components.docker.labels import STACK_LABEL
+from components.docker.overlay import RangeInUse
+
+LOCAL_SCHEME = "unix://"
+ENGINE_API_TIMEOUT_SECONDS = 60
+
+
+class EngineUnreachableError(Exception):
+    """No Docker engine answers at the address."""
+
+
+@contextlib.contextmanager
+def engine_client(engine: str) -> Iterator[docker.APIClient]:
+    """A client of the engine at `engine`, such as `unix:///var/run/docker.sock` or `ssh://user@host`.
+
+    Raises:
+        EngineUnreachableError: nothing answers there.
+    """
+    try:
+        client = docker.APIClient(base_url=engine, version="auto", timeout=ENGINE_API_TIMEOUT_SECONDS)
+    except (DockerException, OSError) as error:
+        raise EngineUnreachableError(
+            f"no Docker engine answers at {engine} ({error}); start it, or set hubstack:engine to one that runs"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def is_local(engine: str) -> bool:
+    """Whether the engine runs on this machine, so that its routes, ports and disk can be looked at."""
+    return engine.startswith(LOCAL_SCHEME)
+
+
+def networks_in_use(client: docker.APIClient, stack: str) -> list[RangeInUse]:
+    """Subnets of the engine's networks that do not belong to `stack`."""
+    ranges: list[RangeInUse] = []
+    for network in client.networks():
+        # The ingress network is Swarm's: a stack that makes the swarm gives it a range of its own pool.
+        if (network.get("Labels") or {}).get(STACK_LABEL) == stack or network.get("Ingress"):
+            continue
+        for pool in (network.get("IPAM") or {}).get("Config") or []:
+            if pool.get("Subnet"):
+                ranges.append(RangeInUse(pool["Subnet"], f"Docker network {network['Name']}"))
+    return ranges
+
+
+def routes_in_use(stack_interfaces: tuple[str, ...] = ()) -> list[RangeInUse]:
+    """Ranges that this machine has a route to, but for the interfaces named and Docker's own bridges."""
+    listed = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=False)
+    ranges: list[RangeInUse] = []
+    for line in listed.stdout.splitlines():
+        words = line.split()
+        if not words or words[0] == "default" or "dev" not in words:
+            continue
+        device = words[words.index("dev") + 1]
+        if device.startswith(("docker", "br-", *stack_interfaces)):
+            continue
+        ranges.append(RangeInUse(words[0] if "/" in words[0] else f"{words[0]}/32", f"the route to {device}"))
+    return ranges
+
+
+def port_user(client: docker.APIClient, engine: str, port: int, stack: str) -> str | None:
+    """Who listens on the TCP port of the engine's host, or None; the stack's own services do not count."""
+    services = client.services() if client.info()["Swarm"]["ControlAvailable"] else []
+    for service in services:
+        mine = (service["Spec"].get("Labels") or {}).get(STACK_LABEL) == stack
+        for published in (service.get("Endpoint") or {}).get("Ports") or []:
+            if published.get("PublishedPort") == port:
+                return None if mine else f"service {service['Spec']['Name']}"
+    for container in client.containers():
+        mine = (container.get("Labels") or {}).get(STACK_LABEL) == stack
+        if any(published.get("PublicPort") == port for published in container.get("Ports") or []):
+            return None if mine else f"container {container['Names'][0].lstrip('/')}"
+    if is_local(engine) and _listening(port):
+        return _process_on(port)
+    return None
+
+
+def free_disk_bytes(client: docker.APIClient, engine: str) -> int | None:
+    """Free bytes where the engine keeps its images; None for an engine on another machine."""
+    root = Path(client.info()["DockerRootDir"])
+    return shutil.disk_usage(root).free if is_local(engine) and root.exists() else None
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _process_on(port: int) -> str:
+    inodes = {line.split()[9] for line in _tcp_tables() if line.split()[1].endswith(f":{port:04X}")}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fd").iterdir():
+                target = os.readlink(descriptor)
+                if target.startswith("socket:[") and target[8:-1] in inodes:
+                    return f"process {process.name} ({(process / 'comm').read_text().strip()})"
+    return "another process"
+
+
+def _tcp_tables() -> list[str]:
+    lines: list[str] = []
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        if table.exists():
+            lines += table.read_text().splitlines()[1:]
+    listen = "0A"
+    return [line for line in lines if line.split()[3] == listen]
+
+

@@ -1,0 +1,38 @@
+"""Labels by which the hub, the policy pack and the tests find what belongs to a stack."""
+
+from enum import Enum
+from typing import TypedDict
+
+STACK_LABEL = "hubstack.stack"
+ROLE_LABEL = "hubstack.role"
+DATA_LABEL = "hubstack.data"
+
+
+class Role(str, Enum):
+    """What a Docker object is for."""
+
+    HUB = "hub"
+    PROXY = "proxy"
+    TLS_PROXY = "tls-proxy"
+    PRE_PULLER = "pre-puller"
+    EGRESS_GUARD = "egress-guard"
+    CONTROL_NETWORK = "control-network"
+    EDGE_NETWORK = "edge-network"
+    FRONT_NETWORK = "front-network"
+    EGRESS_NETWORK = "egress-network"
+    HUB_SETTINGS = "hub-settings"
+    HUB_DATA = "hub-data"
+    HOMES = "homes"
+
+
+class Label(TypedDict):
+    """A label as the Docker provider takes it."""
+
+    label: str
+    value: str
+
+
+def labels(stack: str, role: Role, *, data: bool = False) -> list[Label]:
+    """The labels of an object with `role` in `stack`; `data` marks what people made."""
+    marked: list[Label] = [{"label": STACK_LABEL, "value": stack}, {"label": ROLE_LABEL, "value": role.value}]
+    return [*marked, {"label": DATA_LABEL, "value": "true"}] if data else marked

@@ -1,0 +1,269 @@
+"""Proof that a server reaches nothing it must not: an update fails when something forbidden answers."""
+
+import contextlib
+import ipaddress
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypedDict
+
+import docker
+import pulumi
+from docker.errors import APIError, NotFound
+from docker.types import (
+    ContainerSpec,
+    DNSConfig,
+    EndpointSpec,
+    IPAMConfig,
+    IPAMPool,
+    Resources,
+    RestartPolicy,
+    TaskTemplate,
+)
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+
+from components.docker.inspection import engine_client
+from components.docker.labels import ROLE_LABEL, STACK_LABEL
+from components.docker.overlay import AddressPlan
+
+PROBE_SOURCE = Path(__file__).parents[2] / "runtime" / "egress_probe" / "__main__.py"
+PROBE_ROLE = "egress-probe"
+PROBE_TIMEOUT_SECONDS = 90
+PROXY_WAIT_SECONDS = 60
+
+
+class Destination(TypedDict):
+    """Somewhere that the probe tries to reach; see `runtime/egress_probe`."""
+
+    kind: str
+    host: str
+    port: int
+    why: str
+    refusal: bool
+
+
+def destination(kind: str, host: str, port: int, why: str, *, refusal: bool = False) -> Destination:
+    """A destination; `refusal` says that a refused connection is fine."""
+    return {"kind": kind, "host": host, "port": port, "why": why, "refusal": refusal}
+
+
+def always_forbidden(plan: AddressPlan) -> list[Destination]:
+    """What no profile lets a server reach: metadata services, private ranges, the platform's own networks."""
+    found = [
+        destination("tcp", "169.254.169.254", 80, "metadata service (AWS, Google Cloud, Azure)"),
+        destination("tcp", "169.254.170.2", 80, "container credentials (Amazon ECS)"),
+        destination("tcp", "169.254.170.23", 80, "pod identity (Amazon EKS)"),
+        destination("tcp", "fd00:ec2::254", 80, "metadata service (AWS, IPv6)"),
+        destination("tcp", "168.63.129.16", 80, "platform service (Azure)"),
+        destination("tcp", "10.0.0.1", 443, "private range 10.0.0.0/8"),
+        destination("tcp", "172.31.0.1", 443, "private range 172.16.0.0/12"),
+        destination("tcp", "192.168.0.1", 443, "private range 192.168.0.0/16"),
+        destination("tcp", "100.64.0.1", 443, "shared range 100.64.0.0/10"),
+        destination("tcp", "proxy", 8001, "the proxy's API", refusal=True),
+    ]
+    for bridge in ("172.17.0.1", "172.18.0.1"):
+        found.append(destination("tcp", bridge, 22, "the host, at Docker's bridge"))
+        found.append(destination("tcp", bridge, 2377, "Swarm's management port, at Docker's bridge"))
+    for number in range(2, 7):
+        control = str(ipaddress.ip_network(plan.control)[number])
+        edge = str(ipaddress.ip_network(plan.edge)[number])
+        found.append(destination("tcp", control, 8001, "the proxy's API on the control network"))
+        found.append(destination("tcp", control, 8081, "the hub on the control network"))
+        found.append(destination("tcp", edge, 8000, "the proxy on the edge network"))
+    return found
+
+
+OUTSIDE = (
+    destination("tcp", "1.1.1.1", 443, "a public address, HTTPS"),
+    destination("tcp", "8.8.8.8", 22, "a public address, SSH"),
+    destination("udp", "9.9.9.9", 53, "a public resolver"),
+    destination("tcp", "2606:4700:4700::1111", 443, "a public IPv6 address"),
+    destination("dns", "example.org", 53, "a public name, through the engine's resolver"),
+)
+"""What a closed profile forbids beside."""
+
+
+def destinations(plan: AddressPlan, profile: str) -> list[Destination]:
+    """Everything that must not answer under `profile`."""
+    return always_forbidden(plan) + (list(OUTSIDE) if profile == "closed" else [])
+
+
+class EgressProbeInputs(TypedDict):
+    """What is tried, and from where."""
+
+    engine: pulumi.Input[str]
+    """Address of the engine."""
+    stack: pulumi.Input[str]
+    """The stack's label."""
+    image: pulumi.Input[str]
+    """Image of the single-user server; it needs `python3`."""
+    subnet: pulumi.Input[str]
+    """Subnet of the probe's network, part of the users' range."""
+    profile: pulumi.Input[str]
+    """The egress profile that is proved."""
+    proxy_service: pulumi.Input[str]
+    """Service of the proxy, which joins the probe's network as it joins a user's."""
+    forbidden: pulumi.Input[list[Destination]]
+    """Destinations that must not answer."""
+
+
+class _EgressProbeProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        keys = ("engine", "image", "subnet", "profile", "forbidden")
+        replaces = [key for key in keys if _plain(_olds.get(key)) != _plain(_news.get(key))]
+        return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        with engine_client(props["engine"]) as client:
+            report = run_probe(client, props)
+        if report["answered"] or report["missing"]:
+            raise RuntimeError(explain(props["profile"], report))
+        return CreateResult(f"{props['stack']}-{props['profile']}", {**props, "tried": report["tried"]})
+
+
+class EgressProbe(Resource, module="docker", name="EgressProbe"):
+    """A server's network, tried from inside; creating it fails when something forbidden answers."""
+
+    tried: pulumi.Output[int]
+    """Number of destinations tried."""
+
+    def __init__(self, name: str, inputs: EgressProbeInputs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Describe the probe.
+
+        Args:
+            name: the resource's name.
+            inputs: what is tried.
+            opts: resource options.
+        """
+        super().__init__(_EgressProbeProvider(), name, {**inputs, "tried": None}, opts)
+
+
+def explain(profile: str, report: dict[str, Any]) -> str:
+    """The error of a probe that did not pass."""
+    lines = [f"egress profile {profile} is not enforced on this engine:"]
+    lines += [f"  {d['kind']} {d['host']} port {d['port']} answered ({d['why']})" for d in report["answered"]]
+    lines += [f"  {d['kind']} {d['host']} port {d['port']} did not answer ({d['why']})" for d in report["missing"]]
+    return "\n".join(lines)
+
+
+def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]:
+    """Run the probe in a service on a network like a user's and return its report."""
+    name = f"{props['stack']}-egress-probe"
+    document = {
+        "forbidden": _plain(props["forbidden"]),
+        "required": [destination("tcp", "proxy", 8000, "the proxy, which users and their servers need")],
+    }
+    with _probe_network(client, name, props) as network:
+        task = TaskTemplate(
+            container_spec=ContainerSpec(
+                image=props["image"],
+                command=["python3", "-c", PROBE_SOURCE.read_text(), json.dumps(document)],
+                user="1000:100",
+                read_only=True,
+                cap_drop=["ALL"],
+                labels=_labels(props),
+                dns_config=DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"]),
+            ),
+            resources=Resources(cpu_limit=10**9, mem_limit=256 * 2**20),
+            restart_policy=RestartPolicy(condition="none"),
+            networks=[{"Target": network}],
+        )
+        service = client.create_service(
+            task, name=name, labels=_labels(props), endpoint_spec=EndpointSpec(mode="dnsrr")
+        )["ID"]
+        try:
+            return _report(client, service)
+        finally:
+            client.remove_service(service)
+
+
+def _report(client: docker.APIClient, service: str) -> dict[str, Any]:
+    deadline = time.monotonic() + PROBE_TIMEOUT_SECONDS
+    status: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        tasks = client.tasks(filters={"service": service})
+        status = tasks[0]["Status"] if tasks else {}
+        if status.get("State") in {"complete", "failed", "rejected"}:
+            container = (status.get("ContainerStatus") or {}).get("ContainerID")
+            output = client.logs(container, stdout=True, stderr=False).decode() if container else ""
+            for line in reversed(output.splitlines()):
+                with contextlib.suppress(ValueError):
+                    return json.loads(line)
+            raise RuntimeError(f"the egress probe did not run: {status.get('Err') or status.get('Message')}")
+        time.sleep(0.3)
+    raise RuntimeError(f"the egress probe did not end within {PROBE_TIMEOUT_SECONDS} s: {status.get('Message')}")
+
+
+@contextlib.contextmanager
+def _probe_network(client: docker.APIClient, name: str, props: dict[str, Any]) -> Iterator[str]:
+    _remove_leftovers(client, name)
+    client.create_network(
+        name,
+        driver="overlay",
+        internal=True,
+        attachable=True,
+        scope="swarm",
+        labels=_labels(props),
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=props["subnet"])]),
+    )
+    proxy = _proxy_container(client, props["proxy_service"])
+    try:
+        client.connect_container_to_network(proxy, name, aliases=["proxy"])
+        yield name
+    finally:
+        with contextlib.suppress(APIError):
+            client.disconnect_container_from_network(proxy, name, force=True)
+        _remove_network(client, name)
+
+
+def _remove_leftovers(client: docker.APIClient, name: str) -> None:
+    """Clear away what a probe left that was killed."""
+    for service in client.services(filters={"name": name}):
+        client.remove_service(service["ID"])
+    for network in client.networks(names=[name]):
+        for container in client.inspect_network(network["Id"]).get("Containers") or {}:
+            with contextlib.suppress(APIError):
+                client.disconnect_container_from_network(container, network["Id"], force=True)
+        _remove_network(client, network["Id"])
+
+
+def _remove_network(client: docker.APIClient, network: str) -> None:
+    for _ in range(100):
+        try:
+            client.remove_network(network)
+        except NotFound:
+            return
+        except APIError:
+            # The service's task still holds it; it goes within seconds.
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _proxy_container(client: docker.APIClient, service: str) -> str:
+    deadline = time.monotonic() + PROXY_WAIT_SECONDS
+    filters = {"label": f"com.docker.swarm.service.name={service}", "status": "running"}
+    while time.monotonic() < deadline:
+        containers = client.containers(filters=filters)
+        if containers:
+            return containers[0]["Id"]
+        time.sleep(0.3)
+    raise RuntimeError(f"no container of service {service} runs; see: docker service ps --no-trunc {service}")
+
+
+def _labels(props: dict[str, Any]) -> dict[str, str]:
+    return {STACK_LABEL: props["stack"], ROLE_LABEL: PROBE_ROLE}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  (JSON)
+    """Numbers as the program gave them: the engine hands integers back as floats."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if not key.startswith("4dabf181")}
+    return value

@@ -1,0 +1,205 @@
+"""Stack configuration, read and checked as a whole: every mistake is reported at once.
+
+`Pulumi.yaml` declares each key with its type, default and description; the CLI accepts a mistyped key in silence and
+does not look inside objects, so both are checked here.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Annotated, Any
+
+import pulumi
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from components.egress import EgressProfile
+from components.quotas import FleetQuota, UserQuota
+from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
+
+_USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+_OPTIONAL = frozenset({"password", "notebookImage"})
+"""Keys whose empty default in `Pulumi.yaml` means that they are not set."""
+
+
+class Topology(str, Enum):
+    """The deployments that a stack can choose."""
+
+    SWARM = "swarm"
+    """`SwarmCluster`: a hub on a Docker Swarm."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=False)
+
+
+class UserQuotaSettings(_Strict):
+    """`hubstack:userQuota`; ranges are checked by the component."""
+
+    cpu: float | None = None
+    memory: str | None = None
+    processes: int | None = None
+    home: str | None = None
+    tmp: str | None = None
+    idle: int | None = None
+    maxAge: int | None = None  # noqa: N815  (the key's name)
+
+
+class FleetQuotaSettings(_Strict):
+    """`hubstack:fleetQuota`."""
+
+    servers: int | None = None
+
+
+class UserSettings(_Strict):
+    """One line of `hubstack:users`."""
+
+    name: str
+    admin: bool = False
+
+
+def parse_user_lines(lines: object) -> object:
+    """Read `name` or `name admin` lines, as the seed's user list has them; blank lines and `#` comments are skipped.
+
+    Raises:
+        ValueError: lines are wrong; each is named by its number.
+    """
+    if isinstance(lines, str):
+        lines = lines.splitlines()
+    if not isinstance(lines, list):
+        return lines
+    users: list[dict[str, object]] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(lines, 1):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        words = str(line).split("#")[0].split()  # pyright: ignore[reportUnknownArgumentType]
+        if not words:
+            continue
+        name, *rest = words
+        if not _USER_NAME.fullmatch(name):
+            mistakes.append(f"line {number}: {name!r} is no user name (a-z, 0-9, '.', '_', '-'; 64 characters)")
+        elif rest not in ([], ["admin"]):
+            mistakes.append(f"line {number}: {' '.join(rest)!r} after the name; only 'admin' may follow")
+        else:
+            users.append({"name": name, "admin": bool(rest)})
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return users
+
+
+class StackSettings(_Strict):
+    """Everything below `hubstack:` in a stack's configuration."""
+
+    topology: Topology = Topology.SWARM
+    engine: str = "unix:///var/run/docker.sock"
+    advertiseAddress: str = "127.0.0.1"  # noqa: N815
+    domain: str = "localhost"
+    port: int = 8443
+    addressPool: str = "10.213.0.0/16"  # noqa: N815
+    reservedRanges: list[str] = Field(default_factory=lambda: ["172.31.0.0/16"])  # noqa: N815
+    users: Annotated[list[UserSettings], BeforeValidator(parse_user_lines)] = Field(default_factory=list[UserSettings])
+    password: SecretStr | None = None
+    egressProfile: EgressProfile = EgressProfile.CLOSED  # noqa: N815
+    userQuota: UserQuotaSettings = UserQuotaSettings()  # noqa: N815
+    fleetQuota: FleetQuotaSettings = FleetQuotaSettings()  # noqa: N815
+    notebookImage: str | None = None  # noqa: N815
+    buildFromRegistry: bool = False  # noqa: N815
+    dataProtection: bool = True  # noqa: N815
+
+    def swarm_cluster(self) -> SwarmClusterArgs:
+        """The arguments of `SwarmCluster`."""
+        user_quota: UserQuota = self.userQuota.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        fleet_quota: FleetQuota = self.fleetQuota.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        args: SwarmClusterArgs = {
+            "engine": self.engine,
+            "advertiseAddress": self.advertiseAddress,
+            "domain": self.domain,
+            "port": self.port,
+            "addressPool": self.addressPool,
+            "reservedRanges": self.reservedRanges,
+            "users": [{"name": user.name, "admin": user.admin} for user in self.users],
+            "userQuota": user_quota,
+            "fleetQuota": fleet_quota,
+            "egressProfile": self.egressProfile,
+            "buildFromRegistry": self.buildFromRegistry,
+            "dataProtection": self.dataProtection,
+        }
+        if self.password is not None:
+            args["password"] = pulumi.Output.secret(self.password.get_secret_value())
+        if self.notebookImage is not None:
+            args["notebookImage"] = self.notebookImage
+        return args
+
+
+def parse_settings(
+    raw: Mapping[str, str], namespace: str = "hubstack", *, secret_keys: Collection[str] = ()
+) -> StackSettings:
+    """Read the configuration as the engine hands it over: text, objects and numbers as JSON.
+
+    `secret_keys` are those that the stack file holds encrypted; a password must be among them.
+    Keys of other namespaces, such as `aws:region`, belong to their providers and are left alone.
+
+    Raises:
+        pulumi.RunError: something is wrong; the message lists everything that is, without a stack trace.
+    """
+    values: dict[str, Any] = {}
+    mistakes: list[str] = []
+    known = list(StackSettings.model_fields)
+    for key, text in raw.items():
+        space, _, name = key.partition(":")
+        if space != namespace:
+            continue
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {namespace}:{close[0]}?" if close else f"known keys: {', '.join(known)}"
+            mistakes.append(f"{key}: there is no such key; {advice}")
+            continue
+        if name == "password" and text and key not in secret_keys:
+            mistakes.append(f"{key}: it stands in plain text; set it with: pulumi config set --secret {key}")
+        if text or name not in _OPTIONAL:
+            values[name] = _decoded(name, text)
+    try:
+        settings = StackSettings.model_validate(values)
+    except ValidationError as error:
+        mistakes += [_sentence(namespace, dict(detail)) for detail in error.errors(include_url=False)]
+    else:
+        mistakes += _range_mistakes(settings, namespace, values)
+        if not mistakes:
+            return settings
+    lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
+    raise pulumi.RunError(f"the stack's configuration has {len(mistakes)} mistake(s):\n{lines}")
+
+
+def _decoded(name: str, text: str) -> object:
+    field = StackSettings.model_fields[name]
+    if field.annotation in (str, str | None, SecretStr | None):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _sentence(namespace: str, detail: Mapping[str, Any]) -> str:
+    path = [str(part) for part in detail["loc"]]
+    key = f"{namespace}:{path[0]}" + "".join(f".{part}" for part in path[1:])
+    if detail["type"] == "extra_forbidden":
+        model = {"userQuota": UserQuotaSettings, "fleetQuota": FleetQuotaSettings}.get(path[0])
+        known = list(model.model_fields) if model else []
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
+        return f"{key}: there is no such key; {advice}"
+    given = "" if path[0] == "password" else f" (given: {str(detail.get('input'))[:60]!r})"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}{given}"
+
+
+def _range_mistakes(settings: StackSettings, namespace: str, values: Mapping[str, Any]) -> list[str]:
+    args = settings.swarm_cluster()
+    found = [f"{namespace}:{error['property_path']}: {error['reason']}" for error in check_swarm_cluster(args)]
+    password = values.get("password")
+    if isinstance(password, str) and len(password) < 8:  # noqa: PLR2004  (SharedPasswordAuthenticator's own minimum)
+        found.append(f"{namespace}:password: it has {len(password)} characters; at least 8")
+    return found

@@ -1,0 +1,1 @@
+"""Tries to reach destinations from where user code runs and reports what answers."""

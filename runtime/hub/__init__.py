@@ -1,0 +1,1 @@
+"""The hub of a Docker Swarm: its configuration, spawner, user networks and proxy."""

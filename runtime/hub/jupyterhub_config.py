@@ -1,0 +1,71 @@
+"""JupyterHub's configuration file, filled from the stack's settings and secrets."""
+
+import binascii
+import sys
+
+import docker
+
+from runtime.hub.proxy import ServiceProxy
+from runtime.hub.settings import load_settings, read_secret
+from runtime.hub.spawner import HubstackSpawner
+from runtime.hub.user_networks import UserNetworks
+
+c = get_config()  # noqa: F821  # pyright: ignore[reportUndefinedVariable]  (JupyterHub puts it here)
+
+settings = load_settings()
+proxy_token = read_secret("proxy-token")
+
+HubstackSpawner.settings = settings
+ServiceProxy.user_networks = UserNetworks(
+    docker.APIClient(version="auto"), settings.stack, settings.user_subnets, settings.proxy_service
+)
+
+c.JupyterHub.spawner_class = HubstackSpawner
+c.JupyterHub.proxy_class = ServiceProxy
+c.JupyterHub.db_url = "sqlite:////srv/hub/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret = binascii.a2b_hex(read_secret("cookie-secret"))
+c.JupyterHub.hub_bind_url = "http://0.0.0.0:8081"
+c.JupyterHub.hub_connect_url = "http://hub:8081"
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.active_server_limit = settings.servers
+c.JupyterHub.concurrent_spawn_limit = 20
+c.JupyterHub.template_vars = {}
+
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = "http://proxy:8001"
+c.ConfigurableHTTPProxy.auth_token = proxy_token
+
+c.HubstackSpawner.image = settings.image
+c.HubstackSpawner.name_template = f"{settings.stack}-user-{{username}}--{{servername}}"
+c.HubstackSpawner.escape = "safe"
+c.HubstackSpawner.use_internal_ip = True
+c.HubstackSpawner.start_timeout = 120
+c.HubstackSpawner.http_timeout = 60
+c.HubstackSpawner.default_url = "/lab"
+
+c.JupyterHub.authenticator_class = "shared-password"
+c.SharedPasswordAuthenticator.user_password = read_secret("user-password")
+c.SharedPasswordAuthenticator.admin_password = read_secret("admin-password")
+c.Authenticator.allowed_users = {user.name for user in settings.users}
+c.Authenticator.admin_users = {user.name for user in settings.users if user.admin}
+
+c.JupyterHub.services = [
+    {
+        "name": "idle-culler",
+        "command": [
+            sys.executable,
+            "-m",
+            "jupyterhub_idle_culler",
+            f"--timeout={settings.quota.idle_seconds}",
+            f"--max-age={settings.quota.max_age_seconds}",
+            f"--cull-every={max(5, min(60, settings.quota.idle_seconds // 2))}",
+        ],
+    }
+]
+c.JupyterHub.load_roles = [
+    {
+        "name": "idle-culler",
+        "services": ["idle-culler"],
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+    }
+]

@@ -1,0 +1,88 @@
+"""What the deployment tells the hub: one JSON file, written by the stack, read once when the hub starts."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SETTINGS_FILE = Path("/run/hub-settings.json")
+SECRETS_FOLDER = Path("/run/secrets")
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What one user's server may use."""
+
+    cpu: float
+    """Processors."""
+    memory_bytes: int
+    """Memory; there is no swap beyond it."""
+    processes: int
+    """Processes and threads."""
+    home_bytes: int
+    """Size of the home, which is kept between servers."""
+    tmp_bytes: int
+    """Size of /tmp, which lives in memory."""
+    idle_seconds: int
+    """A server without activity for this long is stopped."""
+    max_age_seconds: int
+    """A server this old is stopped, whatever it does."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who may log in."""
+
+    name: str
+    admin: bool
+
+
+@dataclass(frozen=True)
+class HubSettings:
+    """The hub's part of a stack."""
+
+    stack: str
+    """Prefix of everything that the hub makes, and the value of the label `hubstack.stack`."""
+    image: str
+    """Image of the single-user server, by id or by digest."""
+    users: tuple[User, ...]
+    quota: Quota
+    servers: int
+    """Most servers at once, all users together."""
+    egress_profile: str
+    """`closed` or `open`."""
+    egress_network: str
+    """Node-local network that servers join under `open`; empty under `closed`."""
+    user_subnets: str
+    """Range that each user's network is cut from."""
+    proxy_service: str
+    """Name of the proxy's service."""
+    home_driver: str
+    """Docker volume driver of the homes."""
+
+
+def parse_settings(document: dict[str, Any]) -> HubSettings:
+    """Read the stack's JSON document; an unknown or missing key is an error that names it."""
+    fields = dict(document)
+    quota = Quota(**fields.pop("quota"))
+    fleet = fields.pop("fleet")
+    egress = fields.pop("egress")
+    users = tuple(User(**user) for user in fields.pop("users"))
+    return HubSettings(
+        quota=quota,
+        servers=fleet["servers"],
+        egress_profile=egress["profile"],
+        egress_network=egress["network"],
+        users=users,
+        **fields,
+    )
+
+
+def load_settings(path: Path = SETTINGS_FILE) -> HubSettings:
+    """Read the settings that the stack mounted."""
+    return parse_settings(json.loads(path.read_text()))
+
+
+def read_secret(name: str, folder: Path = SECRETS_FOLDER) -> str:
+    """Read a Docker secret."""
+    return (folder / name).read_text().strip()

@@ -1,0 +1,146 @@
+"""Single-user servers as Swarm services with hard quotas, each on a network of its own."""
+
+import asyncio
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.types import DNSConfig, DriverConfig, EndpointSpec, Mount, Resources, RestartPolicy
+from dockerspawner import SwarmSpawner
+
+from runtime.hub.settings import HubSettings, Quota
+from runtime.hub.user_networks import PROXY_ALIAS, ROLE_LABEL, STACK_LABEL, UserNetworks
+
+HOME = "/home/jovyan"
+PROXY_PORT = 8000
+USER = "1000:100"
+
+
+class LimitedResources(Resources):
+    """Resources of a task with a limit on processes, which docker-py has no argument for (engine API 1.41)."""
+
+    def __init__(self, *, cpu: float, memory_bytes: int, processes: int) -> None:
+        """Limit to `cpu` processors, `memory_bytes` of memory and `processes` processes and threads."""
+        super().__init__(cpu_limit=int(cpu * 1e9), mem_limit=memory_bytes)
+        self["Limits"]["Pids"] = processes
+
+
+def server_mounts(home_volume: str, home_driver: str, quota: Quota) -> list[Mount]:
+    """What a server may write to: its size-limited home and /tmp. The rest of its root is read-only."""
+    return [
+        Mount(
+            target=HOME,
+            source=home_volume,
+            type="volume",
+            driver_config=DriverConfig(name=home_driver, options={"size": str(quota.home_bytes)}),
+        ),
+        Mount(target="/tmp", source=None, type="tmpfs", tmpfs_size=quota.tmp_bytes, tmpfs_mode=0o1777),  # noqa: S108
+    ]
+
+
+def container_spec(settings: HubSettings, home_volume: str) -> dict[str, Any]:
+    """Arguments of the server's container: a user without rights, nothing writable but home and /tmp.
+
+    Under `closed`, names are looked up at the container's own loopback, where nothing answers: the engine would
+    otherwise pass a query on to the host's resolver, and with it whatever the name carries (CVE-2024-29018).
+    """
+    spec: dict[str, Any] = {
+        "mounts": server_mounts(home_volume, settings.home_driver, settings.quota),
+        "user": USER,
+        "workdir": HOME,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "labels": {STACK_LABEL: settings.stack, ROLE_LABEL: "user-server"},
+        "stop_grace_period": 10 * 10**9,
+    }
+    if settings.egress_profile == "closed":
+        spec["dns_config"] = DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"])
+    return spec
+
+
+class HubstackSpawner(SwarmSpawner):
+    """Starts a server with the stack's quotas on an internal network that only the proxy shares with it."""
+
+    settings: HubSettings
+    """The stack's settings; the hub's configuration sets it on the class."""
+
+    _network_lock = asyncio.Lock()
+
+    @property
+    def home_volume(self) -> str:
+        """Name of the user's home volume, which outlives the server."""
+        return f"{self.settings.stack}-home-{self.escaped_name}"
+
+    def user_networks(self) -> UserNetworks:
+        """The networks of this stack's servers."""
+        return UserNetworks(
+            self.client, self.settings.stack, self.settings.user_subnets, self.settings.proxy_service
+        )
+
+    def get_env(self) -> dict[str, str]:
+        """The server's environment: it reaches the hub through the proxy, the only neighbour that it has."""
+        environment = super().get_env()
+        base = environment.get("JUPYTERHUB_BASE_URL", "/")
+        api = f"http://{PROXY_ALIAS}:{PROXY_PORT}{base}hub/api"
+        environment["JUPYTERHUB_API_URL"] = api
+        if environment.get("JUPYTERHUB_ACTIVITY_URL"):
+            environment["JUPYTERHUB_ACTIVITY_URL"] = f"{api}/users/{self.user.escaped_name}/activity"
+        environment["JUPYTERHUB_SERVICE_URL"] = f"http://0.0.0.0:{self.port}{self.server.base_url}"
+        environment["HOME"] = HOME
+        return environment
+
+    async def create_object(self) -> dict[str, Any]:
+        """Make the user's network and then the service on it."""
+        quota = self.settings.quota
+        async with self._network_lock:
+            network = await asyncio.to_thread(self.user_networks().ensure, self.object_name)
+        networks = [network]
+        if self.settings.egress_network:
+            networks.append(self.settings.egress_network)
+        self.extra_container_spec = container_spec(self.settings, self.home_volume)
+        resources = LimitedResources(cpu=quota.cpu, memory_bytes=quota.memory_bytes, processes=quota.processes)
+        self.extra_task_spec = {
+            "networks": [{"Target": name} for name in networks],
+            "resources": resources,
+            # The hub starts servers, nobody else: after a node's restart a user comes back through the hub.
+            "restart_policy": RestartPolicy(condition="none"),
+        }
+        self.extra_endpoint_spec = EndpointSpec(mode="dnsrr")
+        self.extra_create_kwargs = {"labels": {STACK_LABEL: self.settings.stack, ROLE_LABEL: "user-server"}}
+        return await super().create_object()
+
+    async def start_object(self) -> None:
+        """Wait until the server's container runs, then take the swap that the engine grants beside the memory."""
+        while True:
+            task = await self.get_task()
+            if task is None:
+                raise RuntimeError(f"service {self.object_name} is gone")
+            status = task["Status"]
+            if status["State"] == "running":
+                break
+            if status["State"] in {"failed", "rejected", "shutdown", "orphaned", "remove", "complete"}:
+                raise RuntimeError(f"server did not start: {status.get('Err') or status.get('Message')}")
+            await asyncio.sleep(0.2)
+        await self._forbid_swap(status["ContainerStatus"]["ContainerID"])
+
+    async def _forbid_swap(self, container: str) -> None:
+        """Hold memory and swap together to the memory limit.
+
+        A service has no such setting, and the engine grants as much swap again as memory. Only this node's containers
+        can be updated from here; other nodes run without swap.
+        """
+        memory = self.settings.quota.memory_bytes
+        try:
+            await self.docker("update_container", container, mem_limit=memory, memswap_limit=memory)
+        except NotFound:
+            self.log.debug("container %s runs on another node", container)
+        except APIError as error:
+            self.log.warning("could not take the swap of %s: %s", self.object_name, error.explanation)
+
+    async def remove_object(self) -> None:
+        """Remove the service, and its network once the container has let go of it."""
+        await super().remove_object()
+        for _ in range(100):
+            if await asyncio.to_thread(self.user_networks().remove, self.object_name):
+                return
+            await asyncio.sleep(0.2)
+        self.log.warning("network of %s is still in use; the hub removes it later", self.object_name)
