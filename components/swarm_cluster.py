@@ -3,6 +3,7 @@
 import base64
 import ipaddress
 import json
+from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 import pulumi
@@ -35,6 +36,15 @@ SHORTEST_USER_PASSWORD = 8
 SETTINGS_PATH = "/run/hub-settings.json"
 CADDYFILE_PATH = "/run/Caddyfile"
 HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of a stack, by id."""
+
+    base: pulumi.Output[str]
+    hub: pulumi.Output[str]
+    notebook: pulumi.Output[str]
 
 
 class HubUser(TypedDict):
@@ -133,7 +143,7 @@ class SwarmCluster(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[swarm])
         local = pulumi.ResourceOptions(parent=self)
 
-        hub_image, notebook_image = self._images(args, swarm)
+        images = self._images(args)
         networks = {
             "control": self._network("control", Role.CONTROL_NETWORK, self._plan.control, internal=True),
             "edge": self._network("edge", Role.EDGE_NETWORK, self._plan.edge, internal=True),
@@ -143,7 +153,7 @@ class SwarmCluster(pulumi.ComponentResource):
         homes = self._volume("homes", Role.HOMES, keep=args.get("dataProtection", True))
         driver = HomeVolumeDriver(
             f"{name}-home-driver",
-            {"engine": engine, "plugin": f"hubstack/{name}-homes:1", "image": hub_image, "pool": homes.mountpoint},
+            {"engine": engine, "plugin": f"hubstack/{name}-homes:1", "image": images.base, "pool": homes.mountpoint},
             opts=local,
         )
 
@@ -161,18 +171,18 @@ class SwarmCluster(pulumi.ComponentResource):
         }
 
         settings = self._config(
-            "hub-settings", hub_settings(name, args, self._plan, notebook_image, driver.plugin)
+            "hub-settings", hub_settings(name, args, self._plan, images.notebook, driver.plugin)
         )
-        self._pre_pull(notebook_image)
-        proxy = self._proxy(hub_image, networks, secrets)
-        hub = self._hub(hub_image, networks, secrets, settings, hub_data)
-        tls_proxy = self._tls_proxy(hub_image, networks, secrets, port=args.get("port", 8443))
+        self._pre_pull(images.notebook)
+        proxy = self._proxy(images.hub, networks, secrets)
+        hub = self._hub(images.hub, networks, secrets, settings, hub_data)
+        tls_proxy = self._tls_proxy(images.hub, networks, secrets, port=args.get("port", 8443))
         EgressProbe(
             f"{name}-egress-probe",
             {
                 "engine": engine,
                 "stack": name,
-                "image": notebook_image,
+                "image": images.notebook,
                 "subnet": probe_subnet(self._plan),
                 "profile": self._profile.value,
                 "proxy_service": proxy.name,
@@ -194,29 +204,28 @@ class SwarmCluster(pulumi.ComponentResource):
             }
         )
 
-    def _images(self, args: SwarmClusterArgs, swarm: SwarmMode) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+    def _images(self, args: SwarmClusterArgs) -> Images:
         rootfs = not args.get("buildFromRegistry", False)
-        source = "scratch" if rootfs else REGISTRY_IMAGE
+        of_source: dict[str, pulumi.Input[str]] = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
         base, digest = build_image(
-            f"{self._name}-base", "base", rootfs=rootfs, build_args={"SOURCE": source}, base_digest="", opts=self._child
+            f"{self._name}-base", "base", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
         )
-        # By its tag, which is a hash of its inputs: BuildKit looks an id up in a registry.
-        of_base: dict[str, pulumi.Input[str]] = {"BASE": base.name}
         hub, _ = build_image(
-            f"{self._name}-hub-image", "hub", rootfs=rootfs, build_args=of_base, base_digest=digest, opts=self._child
+            f"{self._name}-hub-image", "hub", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
         )
         given = args.get("notebookImage")
         if given:
-            return hub.image_id, pulumi.Output.from_input(given)
+            return Images(base.image_id, hub.image_id, pulumi.Output.from_input(given))
+        # By its tag, which is a hash of its inputs: BuildKit looks an id up in a registry.
         notebook, _ = build_image(
             f"{self._name}-notebook-image",
             "notebook",
             rootfs=rootfs,
-            build_args=of_base,
+            build_args={"BASE": base.name},
             base_digest=digest,
             opts=self._child,
         )
-        return hub.image_id, notebook.image_id
+        return Images(base.image_id, hub.image_id, notebook.image_id)
 
     def _network(self, name: str, role: Role, subnet: str, *, internal: bool) -> docker.Network:
         return docker.Network(

@@ -15,6 +15,22 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from components.docker.inspection import engine_client
 
 PLUGIN_TIMEOUT_SECONDS = 30
+RUNTIME = Path(__file__).parents[2] / "runtime"
+
+NOT_FOR_THE_DRIVER = (
+    "usr/share/",
+    "usr/bin/git",
+    "usr/lib/git-core",
+    "usr/bin/perl",
+    "usr/lib/x86_64-linux-gnu/perl",
+    "usr/lib/x86_64-linux-gnu/gconv",
+    "usr/lib/python3.11/test",
+    "var/cache",
+    "var/lib/apt",
+    "var/lib/dpkg",
+    "dev/",
+)
+"""Parts of the base image that the driver does without, as prefixes of their paths."""
 
 
 class HomeVolumeDriverInputs(TypedDict):
@@ -25,7 +41,7 @@ class HomeVolumeDriverInputs(TypedDict):
     plugin: pulumi.Input[str]
     """Name of the plugin, which volumes name as their driver."""
     image: pulumi.Input[str]
-    """Image that holds `runtime.home_volumes`, by id."""
+    """Image with Python and ext4's tools that the driver runs in, by id."""
     pool: pulumi.Input[str]
     """Folder on the engine's host that keeps the homes."""
 
@@ -35,7 +51,7 @@ def plugin_config(pool: str) -> dict[str, Any]:
     return {
         "description": "Home volumes with a size limit",
         "documentation": "runtime/home_volumes",
-        "entrypoint": ["/opt/venv/bin/python", "-m", "runtime.home_volumes"],
+        "entrypoint": ["python3", "-m", "runtime.home_volumes"],
         "workdir": "/opt/hubstack",
         "env": [{"name": "PYTHONPATH", "value": "/opt/hubstack"}],
         "interface": {"types": ["docker.volumedriver/1.0"], "socket": "homes.sock"},
@@ -53,8 +69,8 @@ class _HomeVolumeDriverProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        # The driver's image changes with every change of the hub; one that mounts homes is replaced only where its
-        # place changes, so that an update never takes a home away from a running server.
+        # A driver that mounts homes is replaced only where its place changes, so that a new base image never takes a
+        # home away from a running server.
         replaces = [key for key in ("engine", "plugin", "pool") if _olds.get(key) != _news.get(key)]
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
@@ -109,23 +125,28 @@ def _find(client: docker.APIClient, plugin: str) -> dict[str, Any] | None:
 def _make_plugin(client: docker.APIClient, plugin: str, image: str, config: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="hubstack-plugin-") as folder:
         rootfs = Path(folder, "rootfs")
-        rootfs.mkdir()
-        container = client.create_container(image, command=["true"])["Id"]
-        try:
-            exported = Path(folder, "rootfs.tar")
-            with exported.open("wb") as file:
-                for chunk in client.export(container):
-                    file.write(chunk)
-        finally:
-            client.remove_container(container, force=True)
-        with tarfile.open(exported) as archive:
-            archive.extractall(rootfs, filter="fully_trusted")
-        exported.unlink()
-        (rootfs / "pool").mkdir(exist_ok=True)
+        (rootfs / "pool").mkdir(parents=True)
+        _unpack_image(client, image, rootfs)
+        driver = rootfs / "opt" / "hubstack" / "runtime"
+        shutil.copytree(RUNTIME / "home_volumes", driver / "home_volumes", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy2(RUNTIME / "__init__.py", driver)
         Path(folder, "config.json").write_text(json.dumps(config))
         try:
             client.create_plugin(plugin, folder)
         except APIError as error:
             raise RuntimeError(f"the engine did not take the volume driver {plugin}: {error.explanation}") from error
-        finally:
-            shutil.rmtree(rootfs, ignore_errors=True)
+
+
+def _unpack_image(client: docker.APIClient, image: str, target: Path) -> None:
+    container = client.create_container(image, command=["true"])["Id"]
+    try:
+        with tempfile.TemporaryFile() as exported:
+            for chunk in client.export(container):
+                exported.write(chunk)
+            exported.seek(0)
+            with tarfile.open(fileobj=exported) as archive:
+                # The engine keeps a copy of the file system for each driver: what a driver never runs stays out.
+                kept = [member for member in archive if not member.name.startswith(NOT_FOR_THE_DRIVER)]
+                archive.extractall(target, kept, filter="fully_trusted")
+    finally:
+        client.remove_container(container, force=True)

@@ -33,14 +33,15 @@ REGISTRY_IMAGE = "python:3.12-slim-bookworm"
 
 BUILD_TIMEOUT_SECONDS = 1200
 
+IMAGES_WITH_RUNTIME = frozenset({"hub"})
+"""Images that hold the project's own services."""
+
 
 class BuildContextInputs(TypedDict):
     """What a build context is made from."""
 
     image: pulumi.Input[str]
     """Folder below `images/`."""
-    sources: pulumi.Input[list[str]]
-    """Files and folders copied into it, relative to the project, each beside its path in the context."""
     python_version: pulumi.Input[str]
     """Python that the wheels are for; empty without wheels."""
     rootfs: pulumi.Input[bool]
@@ -92,7 +93,8 @@ def assemble_context(target: Path, image: str, python_version: str, *, rootfs: b
     source = Path("images") / image
     for file in sorted(source.iterdir()):
         shutil.copy2(file, target / file.name)
-    shutil.copytree("runtime", target / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    if image in IMAGES_WITH_RUNTIME:
+        shutil.copytree("runtime", target / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     lock = source / "requirements.lock"
     if lock.exists():
         _link_tree(_wheels(lock, python_version), target / "wheels")
@@ -123,7 +125,6 @@ def build_image(
         f"{name}-context",
         {
             "image": image,
-            "sources": [f"images/{image}", "runtime"],
             "python_version": ROOTFS_PYTHON if rootfs else REGISTRY_PYTHON,
             "rootfs": rootfs,
             "digest": digest,
@@ -138,7 +139,11 @@ def build_image(
         keep_locally=True,
         opts=pulumi.ResourceOptions.merge(
             opts,
-            pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(create=f"{BUILD_TIMEOUT_SECONDS}s")),
+            pulumi.ResourceOptions(
+                custom_timeouts=pulumi.CustomTimeouts(create=f"{BUILD_TIMEOUT_SECONDS}s"),
+                # Otherwise what uses the image is deleted before it is built again, and a failed build ends the hub.
+                delete_before_replace=False,
+            ),
         ),
     )
     return built, digest
@@ -148,16 +153,11 @@ def input_digest(image: str, *, rootfs: bool, base_digest: str) -> str:
     """Hash of everything that the image is built from, names and contents, in a fixed order."""
     digest = hashlib.sha256(f"{image} {rootfs} {base_digest}\n".encode())
     files = [file for file in Path("images", image).rglob("*") if file.is_file()]
-    if image != "base":
-        files += [file for file in Path("runtime").rglob("*.py") if _is_for(image, file)]
+    if image in IMAGES_WITH_RUNTIME:
+        files += Path("runtime").rglob("*.py")
     for file in sorted(files):
         digest.update(f"{file.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _is_for(image: str, file: Path) -> bool:
-    """Whether the image holds this file of `runtime/`: the notebook image takes the egress probe alone."""
-    return image == "hub" or file.parts[1] in {"__init__.py", "egress_probe"}
 
 
 def _cache() -> Path:

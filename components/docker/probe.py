@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -156,7 +156,7 @@ def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]
         "forbidden": _plain(props["forbidden"]),
         "required": [destination("tcp", "proxy", 8000, "the proxy, which users and their servers need")],
     }
-    with _probe_network(client, name, props) as network:
+    with _probe_network(client, name, props) as (network, join):
         task = TaskTemplate(
             container_spec=ContainerSpec(
                 image=props["image"],
@@ -165,6 +165,8 @@ def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]
                 read_only=True,
                 cap_drop=["ALL"],
                 labels=_labels(props),
+                # Docker's resolver does not know the aliases of a task that joined while it ran.
+                hosts={"proxy": last_host(props["subnet"])},
                 dns_config=DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"]),
             ),
             resources=Resources(cpu_limit=10**9, mem_limit=256 * 2**20),
@@ -175,15 +177,22 @@ def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]
             task, name=name, labels=_labels(props), endpoint_spec=EndpointSpec(mode="dnsrr")
         )["ID"]
         try:
-            return _report(client, service)
+            return _report(client, service, join)
         finally:
             client.remove_service(service)
 
 
-def _report(client: docker.APIClient, service: str) -> dict[str, Any]:
+def last_host(subnet: str) -> str:
+    """The last address of the subnet that a host can have; tasks get theirs from the front."""
+    return str(ipaddress.IPv4Network(subnet).broadcast_address - 1)
+
+
+def _report(client: docker.APIClient, service: str, join: Callable[[], bool]) -> dict[str, Any]:
     deadline = time.monotonic() + PROBE_TIMEOUT_SECONDS
     status: dict[str, Any] = {}
+    joined = False
     while time.monotonic() < deadline:
+        joined = joined or join()
         tasks = client.tasks(filters={"service": service})
         status = tasks[0]["Status"] if tasks else {}
         if status.get("State") in {"complete", "failed", "rejected"}:
@@ -198,7 +207,7 @@ def _report(client: docker.APIClient, service: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _probe_network(client: docker.APIClient, name: str, props: dict[str, Any]) -> Iterator[str]:
+def _probe_network(client: docker.APIClient, name: str, props: dict[str, Any]) -> Iterator[tuple[str, Callable[[], bool]]]:
     _remove_leftovers(client, name)
     client.create_network(
         name,
@@ -210,9 +219,18 @@ def _probe_network(client: docker.APIClient, name: str, props: dict[str, Any]) -
         ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=props["subnet"])]),
     )
     proxy = _proxy_container(client, props["proxy_service"])
+
+    def join() -> bool:
+        # The network exists on a node from the moment that a task on it starts there.
+        try:
+            # An address of its own choice: the node does not know which ones Swarm's manager has given to tasks.
+            client.connect_container_to_network(proxy, name, ipv4_address=last_host(props["subnet"]))
+        except NotFound:
+            return False
+        return True
+
     try:
-        client.connect_container_to_network(proxy, name, aliases=["proxy"])
-        yield name
+        yield name, join
     finally:
         with contextlib.suppress(APIError):
             client.disconnect_container_from_network(proxy, name, force=True)

@@ -92,7 +92,7 @@ def platform_service(name: str, stack: str, spec: PlatformService, opts: pulumi.
                     memory_bytes=parse_size(spec["memory"]), nano_cpus=int(spec["cpu"] * 1e9)
                 )
             ),
-            restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="1s"),
+            restart_policy=docker.ServiceTaskSpecRestartPolicyArgs(condition="any", delay="1s", window="5s"),
         ),
         endpoint_spec=docker.ServiceEndpointSpecArgs(mode="dnsrr", ports=ports),
         update_config=docker.ServiceUpdateConfigArgs(

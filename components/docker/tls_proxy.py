@@ -48,7 +48,6 @@ def caddyfile(upstream: str) -> str:
     return f"""{{
 	admin off
 	auto_https off
-	persist_config off
 	servers {{
 		protocols h1 h2
 	}}

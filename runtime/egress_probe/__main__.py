@@ -12,9 +12,11 @@ answered or a required one did not. A refused connection counts as an answer: th
 import json
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 TIMEOUT_SECONDS = 2.0
+NEIGHBOUR_WAIT_SECONDS = 30.0
 
 # A query for the root's name servers: the smallest that any resolver answers.
 DNS_QUERY = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01"
@@ -50,12 +52,18 @@ def _resolves(name):  # type: ignore[no-untyped-def]
 def probe(document):  # type: ignore[no-untyped-def]
     """Try everything at once and return the report."""
     forbidden, required = document["forbidden"], document["required"]
+    # First what must answer: neighbours join the network while this runs.
+    deadline = time.monotonic() + NEIGHBOUR_WAIT_SECONDS
+    missing = required
+    while missing and time.monotonic() < deadline:
+        missing = [destination for destination in missing if not answers(destination)]
+        time.sleep(0.2 if missing else 0)
     with ThreadPoolExecutor(max_workers=32) as pool:
-        reached = list(pool.map(answers, forbidden + required))
+        reached = list(pool.map(answers, forbidden))
     return {
-        "answered": [d for d, reachable in zip(forbidden, reached) if reachable],
-        "missing": [d for d, reachable in zip(required, reached[len(forbidden) :]) if not reachable],
-        "tried": len(reached),
+        "answered": [destination for destination, reachable in zip(forbidden, reached) if reachable],
+        "missing": missing,
+        "tried": len(forbidden) + len(required),
     }
 
 

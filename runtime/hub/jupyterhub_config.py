@@ -37,7 +37,6 @@ c.ConfigurableHTTPProxy.auth_token = proxy_token
 
 c.HubstackSpawner.image = settings.image
 c.HubstackSpawner.name_template = f"{settings.stack}-user-{{username}}--{{servername}}"
-c.HubstackSpawner.escape = "safe"
 c.HubstackSpawner.use_internal_ip = True
 c.HubstackSpawner.start_timeout = 120
 c.HubstackSpawner.http_timeout = 60

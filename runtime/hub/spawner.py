@@ -4,13 +4,14 @@ import asyncio
 from typing import Any
 
 from docker.errors import APIError, NotFound
-from docker.types import DNSConfig, DriverConfig, EndpointSpec, Mount, Resources, RestartPolicy
+from docker.types import DNSConfig, DriverConfig, Mount, Resources, RestartPolicy
 from dockerspawner import SwarmSpawner
 
 from runtime.hub.settings import HubSettings, Quota
-from runtime.hub.user_networks import PROXY_ALIAS, ROLE_LABEL, STACK_LABEL, UserNetworks
+from runtime.hub.user_networks import ROLE_LABEL, STACK_LABEL, UserNetworks
 
 HOME = "/home/jovyan"
+PROXY_NAME = "proxy"
 PROXY_PORT = 8000
 USER = "1000:100"
 
@@ -37,8 +38,10 @@ def server_mounts(home_volume: str, home_driver: str, quota: Quota) -> list[Moun
     ]
 
 
-def container_spec(settings: HubSettings, home_volume: str) -> dict[str, Any]:
+def container_spec(settings: HubSettings, home_volume: str, proxy_address: str) -> dict[str, Any]:
     """Arguments of the server's container: a user without rights, nothing writable but home and /tmp.
+
+    The proxy's name stands in the hosts file: Docker's resolver does not know a task that joined while it ran.
 
     Under `closed`, names are looked up at the container's own loopback, where nothing answers: the engine would
     otherwise pass a query on to the host's resolver, and with it whatever the name carries (CVE-2024-29018).
@@ -47,6 +50,7 @@ def container_spec(settings: HubSettings, home_volume: str) -> dict[str, Any]:
         "mounts": server_mounts(home_volume, settings.home_driver, settings.quota),
         "user": USER,
         "workdir": HOME,
+        "hosts": {PROXY_NAME: proxy_address},
         "read_only": True,
         "cap_drop": ["ALL"],
         "labels": {STACK_LABEL: settings.stack, ROLE_LABEL: "user-server"},
@@ -80,7 +84,7 @@ class HubstackSpawner(SwarmSpawner):
         """The server's environment: it reaches the hub through the proxy, the only neighbour that it has."""
         environment = super().get_env()
         base = environment.get("JUPYTERHUB_BASE_URL", "/")
-        api = f"http://{PROXY_ALIAS}:{PROXY_PORT}{base}hub/api"
+        api = f"http://{PROXY_NAME}:{PROXY_PORT}{base}hub/api"
         environment["JUPYTERHUB_API_URL"] = api
         if environment.get("JUPYTERHUB_ACTIVITY_URL"):
             environment["JUPYTERHUB_ACTIVITY_URL"] = f"{api}/users/{self.user.escaped_name}/activity"
@@ -93,10 +97,11 @@ class HubstackSpawner(SwarmSpawner):
         quota = self.settings.quota
         async with self._network_lock:
             network = await asyncio.to_thread(self.user_networks().ensure, self.object_name)
+        proxy_address = await asyncio.to_thread(self.user_networks().proxy_address, self.object_name)
         networks = [network]
         if self.settings.egress_network:
             networks.append(self.settings.egress_network)
-        self.extra_container_spec = container_spec(self.settings, self.home_volume)
+        self.extra_container_spec = container_spec(self.settings, self.home_volume, proxy_address)
         resources = LimitedResources(cpu=quota.cpu, memory_bytes=quota.memory_bytes, processes=quota.processes)
         self.extra_task_spec = {
             "networks": [{"Target": name} for name in networks],
@@ -104,7 +109,7 @@ class HubstackSpawner(SwarmSpawner):
             # The hub starts servers, nobody else: after a node's restart a user comes back through the hub.
             "restart_policy": RestartPolicy(condition="none"),
         }
-        self.extra_endpoint_spec = EndpointSpec(mode="dnsrr")
+        self.extra_endpoint_spec = {"mode": "dnsrr"}
         self.extra_create_kwargs = {"labels": {STACK_LABEL: self.settings.stack, ROLE_LABEL: "user-server"}}
         return await super().create_object()
 
@@ -120,6 +125,7 @@ class HubstackSpawner(SwarmSpawner):
             if status["State"] in {"failed", "rejected", "shutdown", "orphaned", "remove", "complete"}:
                 raise RuntimeError(f"server did not start: {status.get('Err') or status.get('Message')}")
             await asyncio.sleep(0.2)
+        await asyncio.to_thread(self.user_networks().join, self.object_name)
         await self._forbid_swap(status["ContainerStatus"]["ContainerID"])
 
     async def _forbid_swap(self, container: str) -> None:

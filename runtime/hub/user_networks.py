@@ -20,8 +20,6 @@ USER_NETWORK = "user-network"
 PREFIX_LENGTH = 28
 """14 addresses a network: the server, the proxy, and one that Swarm takes on each node with a task in it."""
 
-PROXY_ALIAS = "proxy"
-
 _CONFLICT = 403, 409
 Json = dict[str, Any]
 
@@ -43,6 +41,11 @@ def free_subnet(pool: str, taken: Iterable[str], prefix_length: int = PREFIX_LEN
     raise NoFreeSubnetError(f"{pool} has no /{prefix_length} left for another user's network")
 
 
+def last_host(subnet: str) -> str:
+    """The last address of the subnet that a host can have; tasks get theirs from the front."""
+    return str(ipaddress.IPv4Network(subnet).broadcast_address - 1)
+
+
 def subnets_of(network: Json) -> list[str]:
     """The subnets of a network as the engine lists it."""
     return [pool["Subnet"] for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
@@ -62,7 +65,7 @@ class UserNetworks:
         return f"{server}-net"
 
     def ensure(self, server: str) -> str:
-        """Make the server's network unless it is there, join the proxy to it, and return its name."""
+        """Make the server's network unless it is there, and return its name."""
         name = self.name_for(server)
         existing = {network["Name"] for network in self._mine()}
         if name not in existing:
@@ -77,10 +80,17 @@ class UserNetworks:
                 labels={STACK_LABEL: self.stack, ROLE_LABEL: USER_NETWORK},
                 ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]),
             )
+        return name
+
+    def proxy_address(self, server: str) -> str:
+        """Address of the proxy on the server's network."""
+        return self._proxy_address(self.name_for(server))
+
+    def join(self, server: str) -> None:
+        """Join the proxy to the server's network, which is on this node once a task on it runs here."""
         proxy = self.proxy_container()
         if proxy is not None:
-            self._join(proxy, name)
-        return name
+            self._join(proxy, self.name_for(server))
 
     def remove(self, server: str) -> bool:
         """Remove the server's network; False while a container that is shutting down still holds it."""
@@ -131,11 +141,16 @@ class UserNetworks:
         filters = {"label": [f"{STACK_LABEL}={self.stack}", f"{ROLE_LABEL}={USER_NETWORK}"]}
         return self.client.networks(filters=filters)
 
+    def _proxy_address(self, network: str) -> str:
+        return last_host(subnets_of(self.client.inspect_network(network))[0])
+
     def _join(self, container: Json, network: str) -> None:
         if network in _networks_of(container):
             return
         try:
-            self.client.connect_container_to_network(container["Id"], network, aliases=[PROXY_ALIAS])
+            # An address of its own choice: the node does not know which ones Swarm's manager has given to tasks.
+            address = self._proxy_address(network)
+            self.client.connect_container_to_network(container["Id"], network, ipv4_address=address)
         except APIError as error:
             # Docker answers 403 when the container joined in the meantime.
             if error.status_code not in _CONFLICT:
