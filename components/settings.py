@@ -18,7 +18,7 @@ from components.egress import EgressProfile
 from components.quotas import FleetQuota, UserQuota
 from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
 
-_USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
 _OPTIONAL = frozenset({"password", "notebookImage"})
@@ -79,7 +79,7 @@ def parse_user_lines(lines: object) -> object:
             continue
         name, *rest = words
         if not _USER_NAME.fullmatch(name):
-            mistakes.append(f"line {number}: {name!r} is no user name (a-z, 0-9, '.', '_', '-'; 64 characters)")
+            mistakes.append(f"line {number}: {name!r} is no user name (a-z, 0-9, '.', '_', '-'; 32 characters)")
         elif rest not in ([], ["admin"]):
             mistakes.append(f"line {number}: {' '.join(rest)!r} after the name; only 'admin' may follow")
         else:

@@ -376,6 +376,7 @@ def hub_settings(
         "egress": {"profile": profile.value, "network": ""},
         "user_subnets": plan.users,
         "proxy_service": f"{name}-proxy",
+        "hub_service": f"{name}-hub",
     }
 
     def rendered(outputs: dict[str, str]) -> str:

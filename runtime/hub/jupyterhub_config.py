@@ -7,8 +7,7 @@ import docker
 
 from runtime.hub.proxy import ServiceProxy
 from runtime.hub.settings import load_settings, read_secret
-from runtime.hub.spawner import HubstackSpawner
-from runtime.hub.user_networks import UserNetworks
+from runtime.hub.spawner import HubstackSpawner, user_networks
 
 c = get_config()  # noqa: F821  # pyright: ignore[reportUndefinedVariable]  (JupyterHub puts it here)
 
@@ -16,9 +15,9 @@ settings = load_settings()
 proxy_token = read_secret("proxy-token")
 
 HubstackSpawner.settings = settings
-ServiceProxy.user_networks = UserNetworks(
-    docker.APIClient(version="auto"), settings.stack, settings.user_subnets, settings.proxy_service
-)
+ServiceProxy.user_networks = user_networks(settings, docker.APIClient(version="auto"))
+# Before the hub looks which servers still answer: it counts those that do not as stopped.
+ServiceProxy.user_networks.join_all()
 
 c.JupyterHub.spawner_class = HubstackSpawner
 c.JupyterHub.proxy_class = ServiceProxy
@@ -36,7 +35,7 @@ c.ConfigurableHTTPProxy.api_url = "http://proxy:8001"
 c.ConfigurableHTTPProxy.auth_token = proxy_token
 
 c.HubstackSpawner.image = settings.image
-c.HubstackSpawner.name_template = f"{settings.stack}-user-{{username}}--{{servername}}"
+c.HubstackSpawner.prefix = f"{settings.stack}-user"
 c.HubstackSpawner.use_internal_ip = True
 c.HubstackSpawner.start_timeout = 120
 c.HubstackSpawner.http_timeout = 60

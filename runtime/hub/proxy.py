@@ -38,12 +38,11 @@ class ServiceProxy(ConfigurableHTTPProxy):
     async def watch(self) -> None:
         """Join the proxy to networks that it misses; restore the routes when its container is a new one."""
         try:
-            servers = self.running_servers()
-            joined = await asyncio.to_thread(self.user_networks.join_all, servers)
+            joined = await asyncio.to_thread(self.user_networks.join_all)
             container = await asyncio.to_thread(self.user_networks.proxy_container)
             identity = container["Id"] if container else None
             if joined:
-                self.log.info("joined the proxy to %s", ", ".join(joined))
+                self.log.info("joined the platform to %s", ", ".join(joined))
             if identity and self._container and identity != self._container:
                 await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001  (as JupyterHub's own check)
             self._container = identity or self._container

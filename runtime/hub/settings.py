@@ -57,6 +57,8 @@ class HubSettings:
     """Range that each user's network is cut from."""
     proxy_service: str
     """Name of the proxy's service."""
+    hub_service: str
+    """Name of the hub's service."""
     home_driver: str
     """Docker volume driver of the homes."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import docker
 from docker.errors import APIError, NotFound
 from docker.types import DNSConfig, DriverConfig, Mount, Resources, RestartPolicy
 from dockerspawner import SwarmSpawner
@@ -14,6 +15,13 @@ HOME = "/home/jovyan"
 PROXY_NAME = "proxy"
 PROXY_PORT = 8000
 USER = "1000:100"
+
+
+def user_networks(settings: HubSettings, client: docker.APIClient) -> UserNetworks:
+    """The networks of the stack's servers."""
+    return UserNetworks(
+        client, settings.stack, settings.user_subnets, settings.proxy_service, settings.hub_service
+    )
 
 
 class LimitedResources(Resources):
@@ -76,9 +84,7 @@ class HubstackSpawner(SwarmSpawner):
 
     def user_networks(self) -> UserNetworks:
         """The networks of this stack's servers."""
-        return UserNetworks(
-            self.client, self.settings.stack, self.settings.user_subnets, self.settings.proxy_service
-        )
+        return user_networks(self.settings, self.client)
 
     def get_env(self) -> dict[str, str]:
         """The server's environment: it reaches the hub through the proxy, the only neighbour that it has."""

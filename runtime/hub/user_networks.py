@@ -1,8 +1,8 @@
-"""One internal overlay network for each user's server, which only the proxy joins.
+"""One internal overlay network for each user's server, which only the proxy and the hub join.
 
 Swarm has no rule between the containers of one network, so servers on a shared network reach each other's port and
 the proxy's API. A container can join networks while it runs, a service cannot: the proxy's container is joined to each
-user's network here, and again whenever the proxy was replaced.
+user's network here, and again whenever the proxy was replaced. So is the hub's, which looks whether a server answers.
 """
 
 import ipaddress
@@ -20,7 +20,12 @@ USER_NETWORK = "user-network"
 PREFIX_LENGTH = 28
 """14 addresses a network: the server, the proxy, and one that Swarm takes on each node with a task in it."""
 
-_CONFLICT = 403, 409
+ALREADY_JOINED = 403, 409
+"""What the engine answers when the container joined in the meantime."""
+
+IN_USE = 400, 403, 409, 500
+"""What engines answer, by version, when somebody is still on a network that is to be removed."""
+
 Json = dict[str, Any]
 
 
@@ -41,9 +46,9 @@ def free_subnet(pool: str, taken: Iterable[str], prefix_length: int = PREFIX_LEN
     raise NoFreeSubnetError(f"{pool} has no /{prefix_length} left for another user's network")
 
 
-def last_host(subnet: str) -> str:
-    """The last address of the subnet that a host can have; tasks get theirs from the front."""
-    return str(ipaddress.IPv4Network(subnet).broadcast_address - 1)
+def neighbour_address(subnet: str, position: int) -> str:
+    """The address of a platform service on a user's network, counted from the end; tasks get theirs from the front."""
+    return str(ipaddress.IPv4Network(subnet).broadcast_address - 1 - position)
 
 
 def subnets_of(network: Json) -> list[str]:
@@ -53,12 +58,13 @@ def subnets_of(network: Json) -> list[str]:
 
 @dataclass
 class UserNetworks:
-    """The user networks of one stack on the engine that runs its proxy."""
+    """The user networks of one stack on the engine that runs its hub and proxy."""
 
     client: docker.APIClient
     stack: str
     pool: str
     proxy_service: str
+    hub_service: str
 
     def name_for(self, server: str) -> str:
         """The network of the server with this service name."""
@@ -67,8 +73,7 @@ class UserNetworks:
     def ensure(self, server: str) -> str:
         """Make the server's network unless it is there, and return its name."""
         name = self.name_for(server)
-        existing = {network["Name"] for network in self._mine()}
-        if name not in existing:
+        if name not in self._mine():
             taken = [subnet for network in self.client.networks() for subnet in subnets_of(network)]
             subnet = free_subnet(self.pool, taken)
             self.client.create_network(
@@ -84,51 +89,56 @@ class UserNetworks:
 
     def proxy_address(self, server: str) -> str:
         """Address of the proxy on the server's network."""
-        return self._proxy_address(self.name_for(server))
+        return neighbour_address(self._subnet(self.name_for(server)), 0)
 
     def join(self, server: str) -> None:
-        """Join the proxy to the server's network, which is on this node once a task on it runs here."""
-        proxy = self.proxy_container()
-        if proxy is not None:
-            self._join(proxy, self.name_for(server))
+        """Join proxy and hub to the server's network, which is on this node once a task on it runs here."""
+        for position, container in enumerate(self._neighbours()):
+            if container is not None:
+                self._join(container, self.name_for(server), position)
+
+    def join_all(self) -> list[str]:
+        """Join proxy and hub to every user network that they miss and return the names of those."""
+        networks = self._mine()
+        missing: set[str] = set()
+        for position, container in enumerate(self._neighbours()):
+            if container is not None:
+                for name in sorted(networks - set(_networks_of(container))):
+                    self._join(container, name, position)
+                    missing.add(name)
+        return sorted(missing)
 
     def remove(self, server: str) -> bool:
         """Remove the server's network; False while a container that is shutting down still holds it."""
         name = self.name_for(server)
-        proxy = self.proxy_container()
         try:
-            if proxy is not None and name in proxy["NetworkSettings"]["Networks"]:
-                self.client.disconnect_container_from_network(proxy["Id"], name, force=True)
+            for container in self._neighbours():
+                if container is not None and name in _networks_of(container):
+                    self.client.disconnect_container_from_network(container["Id"], name, force=True)
             self.client.remove_network(name)
         except NotFound:
             return True
         except APIError as error:
-            if error.status_code in (*_CONFLICT, 400, 500):
+            if error.status_code in IN_USE:
                 return False
             raise
         return True
 
-    def join_all(self, servers: Iterable[str]) -> list[str]:
-        """Join the proxy to the networks of `servers` that it misses and return the names of those."""
-        proxy = self.proxy_container()
-        if proxy is None:
-            return []
-        wanted = {self.name_for(server) for server in servers}
-        missing = sorted(wanted & {network["Name"] for network in self._mine()} - set(_networks_of(proxy)))
-        for name in missing:
-            self._join(proxy, name)
-        return missing
-
     def orphans(self, servers: Iterable[str]) -> list[str]:
         """Names of servers whose network is there although they are not among the running `servers`."""
         running = {self.name_for(server) for server in servers}
-        return sorted(name.removesuffix("-net") for name in {n["Name"] for n in self._mine()} - running)
+        return sorted(name.removesuffix("-net") for name in self._mine() - running)
 
     def proxy_container(self) -> Json | None:
         """The proxy's running container on this node, newest first, or None."""
-        found = self.client.containers(
-            filters={"label": f"com.docker.swarm.service.name={self.proxy_service}", "status": "running"}
-        )
+        return self._container(self.proxy_service)
+
+    def _neighbours(self) -> tuple[Json | None, Json | None]:
+        return self.proxy_container(), self._container(self.hub_service)
+
+    def _container(self, service: str) -> Json | None:
+        filters = {"label": f"com.docker.swarm.service.name={service}", "status": "running"}
+        found = self.client.containers(filters=filters)
         if not found:
             return None
         newest = max(found, key=lambda container: container["Created"])
@@ -137,23 +147,25 @@ class UserNetworks:
         except NotFound:
             return None
 
-    def _mine(self) -> list[Json]:
+    def _mine(self) -> set[str]:
         filters = {"label": [f"{STACK_LABEL}={self.stack}", f"{ROLE_LABEL}={USER_NETWORK}"]}
-        return self.client.networks(filters=filters)
+        return {network["Name"] for network in self.client.networks(filters=filters)}
 
-    def _proxy_address(self, network: str) -> str:
-        return last_host(subnets_of(self.client.inspect_network(network))[0])
+    def _subnet(self, network: str) -> str:
+        return subnets_of(self.client.inspect_network(network))[0]
 
-    def _join(self, container: Json, network: str) -> None:
+    def _join(self, container: Json, network: str, position: int) -> None:
         if network in _networks_of(container):
             return
+        # An address of its own choice: the node does not know which ones Swarm's manager has given to tasks.
+        address = neighbour_address(self._subnet(network), position)
         try:
-            # An address of its own choice: the node does not know which ones Swarm's manager has given to tasks.
-            address = self._proxy_address(network)
             self.client.connect_container_to_network(container["Id"], network, ipv4_address=address)
+        except NotFound:
+            # No task on it runs on this node yet; the watch comes back to it.
+            return
         except APIError as error:
-            # Docker answers 403 when the container joined in the meantime.
-            if error.status_code not in _CONFLICT:
+            if error.status_code not in ALREADY_JOINED:
                 raise
 
 
