@@ -17,6 +17,7 @@ from components.docker.overlay import AWS_DEFAULT_VPC, AddressPlan, parse_pool, 
 from components.docker.prepull import pre_puller
 from components.docker.probe import EgressProbe, destinations
 from components.docker.service import platform_service
+from components.docker.spawned_servers import SpawnedServers
 from components.docker.swarm_mode import SwarmMode
 from components.docker.tls_proxy import TLS_PORT, caddyfile, self_signed_certificate
 from components.egress import EgressProfile
@@ -157,6 +158,12 @@ class SwarmCluster(pulumi.ComponentResource):
             opts=local,
         )
 
+        servers = SpawnedServers(
+            f"{name}-servers",
+            {"engine": engine, "stack": name, "home_driver": driver.plugin},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm]),
+        )
+
         generated = random.RandomPassword(f"{name}-user-password", length=20, special=False, opts=local)
         admin = random.RandomPassword(f"{name}-admin-password", length=40, special=False, opts=local)
         password = pulumi.Output.secret(args.get("password") or generated.result)
@@ -175,7 +182,7 @@ class SwarmCluster(pulumi.ComponentResource):
         )
         self._pre_pull(images.notebook)
         proxy = self._proxy(images.hub, networks, secrets)
-        hub = self._hub(images.hub, networks, secrets, settings, hub_data)
+        hub = self._hub(images.hub, networks, secrets, settings, hub_data, servers)
         tls_proxy = self._tls_proxy(images.hub, networks, secrets, port=args.get("port", 8443))
         EgressProbe(
             f"{name}-egress-probe",
@@ -293,6 +300,7 @@ class SwarmCluster(pulumi.ComponentResource):
         secrets: dict[str, docker.Secret],
         settings: docker.ServiceConfig,
         data: docker.Volume,
+        servers: SpawnedServers,
     ) -> docker.Service:
         mounts = [
             docker.ServiceTaskSpecContainerSpecMountArgs(target="/srv/hub", source=data.name, type="volume"),
@@ -316,7 +324,8 @@ class SwarmCluster(pulumi.ComponentResource):
                 "configs": {SETTINGS_PATH: settings},
                 "mounts": mounts,
             },
-            self._child,
+            # Deleted before the servers that it made, or it would make them again.
+            pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[servers])),
         )
 
     def _tls_proxy(

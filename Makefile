@@ -1,0 +1,46 @@
+STACK ?= dev
+PYTEST ?=
+ARGS ?=
+QUICK = HUBSTACK_TOOLCHAIN=no toolchain/with
+
+.PHONY: help up preview down test test-quick lint format lock clean
+
+help: ## What each target does
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+up: setup ## Deploy the stack (STACK=dev) and print its address and password
+	@toolchain/with toolchain/stack up $(STACK) $(ARGS)
+
+preview: setup ## Show what `up` would change, with the policy report
+	@toolchain/with toolchain/stack preview $(STACK) $(ARGS)
+
+down: setup ## Destroy the stack; homes and the hub's database stay unless the stack says otherwise
+	@toolchain/with toolchain/stack down $(STACK) $(ARGS)
+
+test: ## Run every test
+	@toolchain/test $(PYTEST)
+
+test-quick: ## Run the tests that need neither the CLI nor Docker
+	@$(QUICK) python -m pytest tests/unit tests/policies tests/golden $(PYTEST)
+
+lint: ## Check style, format and types
+	@$(QUICK) ruff check .
+	@$(QUICK) ruff format --check .
+	@$(QUICK) pyright
+
+format: ## Format the code
+	@$(QUICK) ruff format .
+
+lock: ## Lock the dependencies again, by hash
+	@$(QUICK) sh -c 'lock="uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header"; \
+	  $$lock --python-version 3.11 --group dev pyproject.toml -o requirements.lock; \
+	  for i in hub notebook; do $$lock --no-annotate --python-version 3.11.2 images/$$i/requirements.in -o images/$$i/requirements.lock; done; \
+	  $$lock --no-annotate --python-version 3.11 toolchain/language_host/requirements.in -o toolchain/language_host/requirements.lock'
+
+clean: ## Remove what was built in the checkout; state and the cache stay
+	@rm -rf build .venv .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: setup
+setup:
+	@toolchain/packages mmdebstrap mmdebstrap ip iproute2
+	@toolchain/engine start >/dev/null

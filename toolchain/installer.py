@@ -1,0 +1,120 @@
+"""Put the CLI, the language host and the plugins into one folder: found, downloaded or built, in that order."""
+
+import hashlib
+import os
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+from toolchain import gobuild, official
+from toolchain.cache import cache_folder, locked, made_whole
+from toolchain.progress import CommandFailedError, run, say
+
+HERE = Path(__file__).parent
+LANGUAGE_HOST = HERE / "language_host"
+
+LAUNCHER = """#!/bin/sh
+exec {python} {script} "$@"
+"""
+
+DYNAMIC_PROVIDER = """#!/bin/sh
+# The dynamic provider runs in the program's own virtual environment, which the engine names relative to the project.
+python={python}
+if [ -n "$PULUMI_RUNTIME_VIRTUALENV" ] && [ -x "$PULUMI_RUNTIME_VIRTUALENV/bin/python" ]; then
+    python="$PULUMI_RUNTIME_VIRTUALENV/bin/python"
+fi
+exec "$python" -u -m pulumi.dynamic "$@"
+"""
+
+
+def main() -> int:
+    """Install what is missing and print the folder to put on `PATH`."""
+    with (HERE / "versions.toml").open("rb") as file:
+        versions = tomllib.load(file)
+    try:
+        print(install(cache_folder() / "toolchain", versions["pulumi"], versions["plugins"]))
+    except CommandFailedError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+def install(cache: Path, version: str, plugins: dict[str, str]) -> Path:
+    """Return the folder that holds everything, made if it is missing.
+
+    Raises:
+        CommandFailedError: something could be neither found nor downloaded nor built.
+    """
+    target = cache / f"bin-{_key(version, plugins)}"
+    if (target / "complete").exists():
+        return target
+    with locked(cache / "install.lock"):
+        target.mkdir(parents=True, exist_ok=True)
+        online: bool | None = None
+        cli = official.installed_cli(version)
+        if cli is None:
+            online = official.answers()
+            cli = official.download_cli(cache, version) if online else None
+        if cli is not None:
+            for program in cli.glob("pulumi*"):
+                _link(program, target / program.name)
+        else:
+            _link(gobuild.build_cli(cache, version), target / "pulumi")
+            _install_language_host(cache, target)
+        for name, plugin_version in sorted(plugins.items()):
+            plugin = official.installed_plugin(name, plugin_version)
+            if plugin is None:
+                online = official.answers() if online is None else online
+                plugin = official.download_plugin(cache, name, plugin_version) if online else None
+            _link(plugin or gobuild.build_plugin(cache, name, plugin_version), target / f"pulumi-resource-{name}")
+        (target / "complete").touch()
+    return target
+
+
+def _key(version: str, plugins: dict[str, str]) -> str:
+    parts = [gobuild.source_key("pulumi", version)]
+    parts += [gobuild.source_key(name, plugin) for name, plugin in sorted(plugins.items())]
+    parts += [file.read_text() for file in sorted(LANGUAGE_HOST.iterdir()) if file.is_file()]
+    parts.append(Path(__file__).read_text())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _install_language_host(cache: Path, target: Path) -> None:
+    """Copy the host beside the CLI, with an environment of its own: it outlives the checkout that installed it."""
+    lock = LANGUAGE_HOST / "requirements.lock"
+    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+
+    environment = cache / f"language-host-{key}"
+
+    def make(unfinished: Path) -> None:
+        run("making the language host's environment", ["uv", "venv", "--quiet", "--python", sys.executable, str(unfinished)])
+        install_lock = ["uv", "pip", "install", "--quiet", "--require-hashes", "--python", str(unfinished / "bin/python")]
+        run("installing the language host's packages", [*install_lock, "--requirement", str(lock)])
+
+    made_whole(environment, make)
+    python = environment / "bin" / "python"
+    for name in ("host.py", "run_program.py"):
+        _write(target / name, (LANGUAGE_HOST / name).read_text())
+    host = LAUNCHER.format(python=shlex.quote(str(python)), script=shlex.quote(str(target / "host.py")))
+    _write(target / "pulumi-language-python", host, executable=True)
+    dynamic = DYNAMIC_PROVIDER.format(python=shlex.quote(str(python)))
+    _write(target / "pulumi-resource-pulumi-python", dynamic, executable=True)
+
+
+def _write(target: Path, text: str, *, executable: bool = False) -> None:
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.write_text(text)
+    unfinished.chmod(0o755 if executable else 0o644)
+    unfinished.rename(target)
+
+
+def _link(source: Path, target: Path) -> None:
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    os.symlink(source, unfinished)
+    unfinished.rename(target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The Pulumi engine's host for Python programs, policy packs and plugins."""
