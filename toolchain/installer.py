@@ -47,7 +47,8 @@ def install(cache: Path, version: str, plugins: dict[str, str]) -> Path:
         CommandFailedError: something could be neither found nor downloaded nor built.
     """
     target = cache / f"bin-{_key(version, plugins)}"
-    if (target / "complete").exists():
+    present = all(plugin_path(name, plugin_version).exists() for name, plugin_version in plugins.items())
+    if present and (target / "complete").exists():
         return target
     with locked(cache / "install.lock"):
         target.mkdir(parents=True, exist_ok=True)
@@ -60,14 +61,17 @@ def install(cache: Path, version: str, plugins: dict[str, str]) -> Path:
             for program in cli.glob("pulumi*"):
                 _link(program, target / program.name)
         else:
-            _link(gobuild.build_cli(cache, version), target / "pulumi")
+            # A link to the file itself: the CLI takes what lies beside it for its own, and not for somebody else's.
+            _link(gobuild.build_cli(cache, version), target / "pulumi", symbolic=False)
             _install_language_host(cache, target)
         for name, plugin_version in sorted(plugins.items()):
-            plugin = official.installed_plugin(name, plugin_version)
+            if plugin_path(name, plugin_version).exists():
+                continue
+            online = official.answers() if online is None else online
+            plugin = official.download_plugin(cache, name, plugin_version) if online else None
             if plugin is None:
-                online = official.answers() if online is None else online
-                plugin = official.download_plugin(cache, name, plugin_version) if online else None
-            _link(plugin or gobuild.build_plugin(cache, name, plugin_version), target / f"pulumi-resource-{name}")
+                plugin = gobuild.build_plugin(cache, name, plugin_version)
+            _install_plugin(plugin, name, plugin_version)
         (target / "complete").touch()
     return target
 
@@ -109,10 +113,27 @@ def _write(target: Path, text: str, *, executable: bool = False) -> None:
     unfinished.rename(target)
 
 
-def _link(source: Path, target: Path) -> None:
+def plugin_path(name: str, version: str) -> Path:
+    """Where the CLI looks for a plugin: `$PULUMI_HOME/plugins`, by default below `~/.pulumi`."""
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    return home / "plugins" / f"resource-{name}-v{version}" / f"pulumi-resource-{name}"
+
+
+def _install_plugin(plugin: Path, name: str, version: str) -> None:
+    target = plugin_path(name, version)
+    if target.exists() and not target.is_symlink():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _link(plugin, target)
+
+
+def _link(source: Path, target: Path, *, symbolic: bool = True) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
-    os.symlink(source, unfinished)
+    if symbolic:
+        os.symlink(source, unfinished)
+    else:
+        os.link(source, unfinished)
     unfinished.rename(target)
 
 

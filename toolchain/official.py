@@ -27,12 +27,6 @@ def installed_cli(version: str) -> Path | None:
     return folder if told.stdout.strip() == f"v{version}" and has_host else None
 
 
-def installed_plugin(name: str, version: str) -> Path | None:
-    """A plugin in the user's own plugin folder, if it is this version."""
-    binary = Path.home() / ".pulumi" / "plugins" / f"resource-{name}-v{version}" / f"pulumi-resource-{name}"
-    return binary if binary.exists() else None
-
-
 def download_cli(cache: Path, version: str) -> Path | None:
     """The official CLI's folder, downloaded; None where the release server does not answer within seconds."""
     address = f"{RELEASES}/sdk/pulumi-v{version}-linux-{_architecture()}.tar.gz"
