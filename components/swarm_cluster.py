@@ -3,6 +3,7 @@
 import base64
 import ipaddress
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -177,12 +178,11 @@ class SwarmCluster(pulumi.ComponentResource):
             "tls-key": self._secret("tls-key", certificate.key),
         }
 
-        settings = self._config(
-            "hub-settings", hub_settings(name, args, self._plan, images.notebook, driver.plugin)
-        )
+        settings = self._config("hub-settings", hub_settings(name, args, self._plan))
         self._pre_pull(images.notebook)
         proxy = self._proxy(images.hub, networks, secrets)
-        hub = self._hub(images.hub, networks, secrets, settings, hub_data, servers)
+        environment = {"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin}
+        hub = self._hub(images.hub, networks, secrets, settings, hub_data, environment, servers)
         tls_proxy = self._tls_proxy(images.hub, networks, secrets, port=args.get("port", 8443))
         EgressProbe(
             f"{name}-egress-probe",
@@ -266,10 +266,8 @@ class SwarmCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(additional_secret_outputs=["data"])),
         )
 
-    def _config(self, name: str, text: pulumi.Input[str]) -> docker.ServiceConfig:
-        return docker.ServiceConfig(
-            f"{self._name}-{name}", data=pulumi.Output.from_input(text).apply(encoded), opts=self._child
-        )
+    def _config(self, name: str, text: str) -> docker.ServiceConfig:
+        return docker.ServiceConfig(f"{self._name}-{name}", data=encoded(text), opts=self._child)
 
     def _pre_pull(self, image: pulumi.Input[str]) -> docker.Service:
         return pre_puller(f"{self._name}-pre-puller", stack=self._name, image=image, opts=self._child)
@@ -300,6 +298,7 @@ class SwarmCluster(pulumi.ComponentResource):
         secrets: dict[str, docker.Secret],
         settings: docker.ServiceConfig,
         data: docker.Volume,
+        environment: Mapping[str, pulumi.Input[str]],
         servers: SpawnedServers,
     ) -> docker.Service:
         mounts = [
@@ -319,6 +318,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 "command": ["jupyterhub", "--config", "/opt/hubstack/runtime/hub/jupyterhub_config.py"],
                 "cpu": 1.0,
                 "memory": "1G",
+                "environment": environment,
                 "networks": [(networks["control"], ["hub"])],
                 "secrets": {name: secrets[name] for name in names},
                 "configs": {SETTINGS_PATH: settings},
@@ -367,14 +367,11 @@ def probe_subnet(plan: AddressPlan) -> str:
     return str(ipaddress.IPv4Network((int(users.broadcast_address) - 15, 28)))
 
 
-def hub_settings(
-    name: str,
-    args: SwarmClusterArgs,
-    plan: AddressPlan,
-    image: pulumi.Input[str],
-    driver: pulumi.Input[str],
-) -> pulumi.Output[str]:
-    """The hub's settings as JSON, keys in a fixed order; `runtime/hub/settings.py` reads them."""
+def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
+    """The hub's settings as JSON, keys in a fixed order; `runtime/hub/settings.py` reads them.
+
+    Everything in it is known at preview, so that the policy pack can judge quotas and egress before an update.
+    """
     profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
     users = sorted(({"name": user["name"], "admin": user.get("admin", False)} for user in args["users"]), key=str)
     document = {
@@ -387,11 +384,7 @@ def hub_settings(
         "proxy_service": f"{name}-proxy",
         "hub_service": f"{name}-hub",
     }
-
-    def rendered(outputs: dict[str, str]) -> str:
-        return json.dumps({**document, **outputs}, sort_keys=True)
-
-    return pulumi.Output.all(image=image, home_driver=driver).apply(rendered)
+    return json.dumps(document, sort_keys=True)
 
 
 def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErrorDetails]:

@@ -1,6 +1,8 @@
 """What the deployment tells the hub: one JSON file, written by the stack, read once when the hub starts."""
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +65,13 @@ class HubSettings:
     """Docker volume driver of the homes."""
 
 
-def parse_settings(document: dict[str, Any]) -> HubSettings:
-    """Read the stack's JSON document; an unknown or missing key is an error that names it."""
-    fields = dict(document)
+def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -> HubSettings:
+    """Read the stack's JSON document, and the image and driver from the environment.
+
+    Raises:
+        KeyError, TypeError: a key is missing or unknown; the message names it.
+    """
+    fields = {**document, "image": environment["NOTEBOOK_IMAGE"], "home_driver": environment["HOME_DRIVER"]}
     quota = Quota(**fields.pop("quota"))
     fleet = fields.pop("fleet")
     egress = fields.pop("egress")
@@ -82,7 +88,7 @@ def parse_settings(document: dict[str, Any]) -> HubSettings:
 
 def load_settings(path: Path = SETTINGS_FILE) -> HubSettings:
     """Read the settings that the stack mounted."""
-    return parse_settings(json.loads(path.read_text()))
+    return parse_settings(json.loads(path.read_text()), os.environ)
 
 
 def read_secret(name: str, folder: Path = SECRETS_FOLDER) -> str:

@@ -1,0 +1,1 @@
+"""A policy pack that guards quotas, outbound access and exposure of notebook services."""

@@ -1,0 +1,1 @@
+"""Checks on what code that users run may reach."""

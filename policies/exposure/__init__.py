@@ -1,0 +1,1 @@
+"""Checks on what is handed to containers and to the outside."""

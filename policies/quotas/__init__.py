@@ -1,0 +1,1 @@
+"""Checks on what users and the platform may use."""

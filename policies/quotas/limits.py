@@ -1,0 +1,73 @@
+"""Limits on everything that runs."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from policies.reader import UNKNOWN, Value, is_number, read
+from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.types import CONTAINER, SERVICE
+
+
+def _limit(properties: Value, path: tuple[str, ...], what: str, unit: str) -> Iterator[Finding]:
+    value = read(properties, *path)
+    if value is UNKNOWN:
+        yield undecided(".".join(path))
+    elif not is_number(value) or value <= 0:
+        yield violation(f"has no {what} limit ({'.'.join(path)} is {value!r}; a number of {unit} above 0 is required)")
+
+
+@REGISTRY.check(
+    "service-memory-limit",
+    family="quotas",
+    severity="high",
+    types=(SERVICE,),
+    remediation="Set taskSpec.resources.limits.memoryBytes.",
+)
+def service_memory_limit(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A service has a memory limit (CIS Docker 5.11)."""
+    yield from _limit(properties, ("taskSpec", "resources", "limits", "memoryBytes"), "memory", "bytes")
+
+
+@REGISTRY.check(
+    "service-cpu-limit",
+    family="quotas",
+    severity="high",
+    types=(SERVICE,),
+    remediation="Set taskSpec.resources.limits.nanoCpus.",
+)
+def service_cpu_limit(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A service has a CPU limit (CIS Docker 5.12)."""
+    yield from _limit(properties, ("taskSpec", "resources", "limits", "nanoCpus"), "CPU", "billionths of a processor")
+
+
+@REGISTRY.check(
+    "container-memory-limit",
+    family="quotas",
+    severity="high",
+    types=(CONTAINER,),
+    remediation="Set memory, and memorySwap to the same value: without it the engine grants as much swap again.",
+)
+def container_memory_limit(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A container has a memory limit and no swap beyond it (CIS Docker 5.11)."""
+    yield from _limit(properties, ("memory",), "memory", "megabytes")
+    memory, swap = read(properties, "memory"), read(properties, "memorySwap")
+    if swap is UNKNOWN:
+        yield undecided("memorySwap")
+    elif is_number(memory) and memory > 0 and swap != memory:
+        yield violation(f"may swap beyond its memory (memorySwap is {swap!r}, memory {memory!r})")
+
+
+@REGISTRY.check(
+    "container-cpu-limit",
+    family="quotas",
+    severity="high",
+    types=(CONTAINER,),
+    remediation="Set cpus.",
+)
+def container_cpu_limit(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A container has a CPU limit (CIS Docker 5.12)."""
+    value = read(properties, "cpus")
+    if value is UNKNOWN:
+        yield undecided("cpus")
+    elif value in (None, "", "0", 0):
+        yield violation(f"has no CPU limit (cpus is {value!r})")

@@ -1,0 +1,89 @@
+"""Reading properties that may be unknown at preview, without giving up on the rest of the resource.
+
+`pulumi_policy` hands properties over as a proxy that raises on an unknown value, and turns the error into an advisory
+message: a mandatory policy that reads one lets the preview pass. Here an unknown is a value that a check can see.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+from pulumi_policy import UnknownValueError
+
+
+class _Unknown:
+    """The type of `UNKNOWN`."""
+
+    def __repr__(self) -> str:
+        return "unknown"
+
+
+UNKNOWN: Final = _Unknown()
+"""A value that is not known before the update."""
+
+Value = Any
+"""JSON as the engine hands it over; `None` where a property is missing."""
+
+
+def read(properties: Value, *path: str | int) -> Value:
+    """The value at `path`, `None` if something on the way is missing, `UNKNOWN` if something is not known yet."""
+    value = properties
+    try:
+        for step in path:
+            if value is None or value is UNKNOWN:
+                return value
+            value = value[step]
+    except UnknownValueError:
+        return UNKNOWN
+    except (KeyError, IndexError, TypeError):
+        return None
+    return value
+
+
+def items(properties: Value, *path: str | int) -> Iterator[Value]:
+    """Each element of the list at `path`, `UNKNOWN` for those that are not known; one `UNKNOWN` for an unknown list."""
+    found = read(properties, *path)
+    if found is UNKNOWN:
+        yield UNKNOWN
+        return
+    try:
+        length = 0 if found is None else len(found)
+    except (TypeError, UnknownValueError):
+        return
+    for number in range(length):
+        yield read(found, number)
+
+
+def entries(properties: Value, *path: str | int) -> Iterator[tuple[str, Value]]:
+    """Each key and value of the object at `path`; unknown values as `UNKNOWN`."""
+    found = read(properties, *path)
+    if found is None or found is UNKNOWN:
+        return
+    try:
+        keys = [str(key) for key in found]
+    except (TypeError, UnknownValueError):
+        return
+    for key in keys:
+        yield key, read(found, key)
+
+
+def label(properties: Value, name: str) -> Value:
+    """The value of a Docker label, `None` without it, `UNKNOWN` if the labels are not known."""
+    for mark in items(properties, "labels"):
+        if mark is UNKNOWN:
+            return UNKNOWN
+        key = read(mark, "label")
+        if key is UNKNOWN:
+            return UNKNOWN
+        if key == name:
+            return read(mark, "value")
+    return None
+
+
+def is_number(value: Value) -> bool:
+    """Whether the value is a number; the engine hands integers over as floats."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def as_mapping(value: Value) -> Mapping[str, Value]:
+    """A decoded JSON object; empty for anything else."""
+    return cast("Mapping[str, Value]", value) if isinstance(value, dict) else {}

@@ -1,0 +1,7 @@
+"""Pulumi type tokens that the checks look at."""
+
+SERVICE = "docker:index/service:Service"
+CONTAINER = "docker:index/container:Container"
+NETWORK = "docker:index/network:Network"
+CONFIG = "docker:index/serviceConfig:ServiceConfig"
+IMAGE = "docker:index/remoteImage:RemoteImage"

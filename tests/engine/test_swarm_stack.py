@@ -1,0 +1,126 @@
+"""The Swarm stack under the real engine: preview, up, refresh, no change, destroy, and killed half-way."""
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.stacks import Stack, left_on_the_engine, needs_engine_and_docker
+
+pytestmark = [pytest.mark.engine, pytest.mark.docker]
+
+CONFIG = {
+    "users": ["root admin", "ada"],
+    "port": 18453,
+    "addressPool": "10.214.0.0/16",
+    "dataProtection": False,
+}
+
+
+@pytest.fixture
+def stack(tmp_path: Path):
+    needs_engine_and_docker()
+    made = Stack("cycle", tmp_path, CONFIG)
+    yield made
+    made.destroy()
+    assert left_on_the_engine(made.label) == {}
+
+
+def test_a_stack_goes_up_stays_unchanged_survives_a_refresh_and_leaves_nothing_behind(stack: Stack):
+    stack.up()
+
+    assert "unchanged" in stack.run("preview", "--expect-no-changes", "--stack", stack.name)
+    stack.run("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--expect-no-changes")
+    assert "to create" not in stack.up("--expect-no-changes")
+    assert left_on_the_engine(stack.label)["services"], "the services run until the stack is destroyed"
+
+
+def test_an_update_that_was_killed_is_taken_up_again_without_doubling_anything(stack: Stack):
+    command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", stack.name]
+    running = subprocess.Popen(
+        [*command, "--non-interactive"],
+        cwd=stack.project,
+        env=stack.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    client = docker.APIClient(version="auto")
+    wait_until(lambda: any(v["Name"] == f"{stack.label}-homes" for v in client.volumes()["Volumes"] or []))
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    client.create_container(
+        first_image(client), ["true"], name="hubstack-cycle-marker", volumes=["/homes"],
+        host_config=client.create_host_config(binds=[f"{stack.label}-homes:/homes"]),
+    )
+    client.remove_container("hubstack-cycle-marker")
+
+    take_up = subprocess.run(
+        ["toolchain/stack", "up", stack.name, "--skip-preview"],
+        cwd=stack.project,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert take_up.returncode == 0, (take_up.stdout + take_up.stderr)[-4000:]
+    left = left_on_the_engine(stack.label)
+    assert sorted(left["services"]) == [f"{stack.label}-{name}" for name in ("hub", "pre-puller", "proxy", "tls-proxy")]
+    assert sorted(left["volumes"]) == [f"{stack.label}-homes", f"{stack.label}-hub-data"]
+    assert sorted(n for n in left["networks"]) == [f"{stack.label}-{name}" for name in ("control", "edge", "front")]
+
+
+def test_mistakes_on_the_engine_are_all_listed_before_anything_changes(tmp_path: Path):
+    needs_engine_and_docker()
+    taken = Stack("taken", tmp_path, {**CONFIG, "addressPool": "172.17.0.0/16", "reservedRanges": ["172.17.128.0/17"]})
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 18453))
+        listener.listen()
+        accepting = threading.Thread(target=lambda: listener.accept(), daemon=True)
+        accepting.start()
+        output = taken.run("preview", "--stack", taken.name, expect=None)
+
+    assert f"port 18453 is in use by process {os.getpid()}" in output
+    assert "172.17.0.0/16 overlaps 172.17.0.0/16 of Docker network bridge" in output
+    assert "overlaps 172.17.128.0/17 of the reserved ranges" in output
+    assert left_on_the_engine(taken.label) == {}
+
+
+def test_an_engine_that_does_not_answer_is_named(tmp_path: Path):
+    needs_engine_and_docker()
+    away = Stack("away", tmp_path, {**CONFIG, "engine": "unix:///nowhere/docker.sock"})
+
+    output = away.run("preview", "--stack", away.name, expect=None)
+
+    assert "no Docker engine answers at unix:///nowhere/docker.sock" in output
+
+
+def test_mistakes_in_the_configuration_are_all_listed_without_a_stack_trace(tmp_path: Path):
+    needs_engine_and_docker()
+    wrong = {"usrs": [], "users": ["ada", "Bob!", "eve root"], "port": 99999, "addressPool": "10.0.0.0/30"}
+    stack = Stack("wrong", tmp_path, wrong)
+
+    output = stack.run("preview", "--stack", stack.name, expect=None)
+
+    assert "did you mean hubstack:users?" in output
+    assert "line 2: 'Bob!'" in output
+    assert "line 3: 'root' after the name" in output
+    assert "Traceback" not in output
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.1)
+
+
+def first_image(client: docker.APIClient) -> str:
+    return client.images()[0]["Id"]
