@@ -241,7 +241,8 @@ class SwarmCluster(pulumi.ComponentResource):
             driver="overlay",
             internal=internal,
             attachable=False,
-            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=subnet)],
+            # The engine picks this gateway by itself; unsaid, every refresh would show it as a change.
+            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.ip_network(subnet)[1]))],
             labels=[docker.NetworkLabelArgs(**label) for label in labels(self._name, role)],
             opts=self._child,
         )

@@ -7,7 +7,7 @@ message: a mandatory policy that reads one lets the preview pass. Here an unknow
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from pulumi_policy import UnknownValueError
+from pulumi_policy.proxy import UnknownValueError
 
 
 class _Unknown:

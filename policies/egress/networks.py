@@ -6,7 +6,7 @@ from typing import Any
 from policies.hub_settings import hub_settings, is_hub_settings
 from policies.reader import UNKNOWN, Value, as_mapping, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.types import CONFIG, CONTAINER, NETWORK, SERVICE
+from policies.resource_types import CONFIG, CONTAINER, NETWORK, SERVICE
 
 NOT_INTERNAL = frozenset({"front-network"})
 """Roles of networks that may have a way out; every other one is internal, whatever it is called."""

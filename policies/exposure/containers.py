@@ -7,7 +7,7 @@ from typing import Any
 
 from policies.reader import UNKNOWN, Value, entries, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.types import CONTAINER, IMAGE, SERVICE
+from policies.resource_types import CONTAINER, IMAGE, SERVICE
 
 SENSITIVE = ("/", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var")
 SOCKET = re.compile(r"(^|/)(docker|containerd|podman|crio)[^/]*\.sock$")

@@ -5,7 +5,7 @@ from typing import Any
 
 from policies.reader import UNKNOWN, Value, is_number, read
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.types import CONTAINER, SERVICE
+from policies.resource_types import CONTAINER, SERVICE
 
 
 def _limit(properties: Value, path: tuple[str, ...], what: str, unit: str) -> Iterator[Finding]:

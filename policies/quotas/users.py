@@ -6,7 +6,7 @@ from typing import Any
 from policies.hub_settings import hub_settings, is_hub_settings
 from policies.reader import Value, as_mapping, is_number
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.types import CONFIG
+from policies.resource_types import CONFIG
 
 REQUIRED = ("cpu", "memory_bytes", "processes", "home_bytes", "tmp_bytes", "idle_seconds", "max_age_seconds")
 MAXIMA = {"cpu": "maxCpu", "memory_bytes": "maxMemoryBytes", "max_age_seconds": "maxAgeSeconds"}
