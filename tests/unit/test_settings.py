@@ -1,0 +1,92 @@
+"""Stack configuration: what is accepted, and mistakes that are all listed at once."""
+
+import json
+from pathlib import Path
+
+import pulumi
+import pytest
+import yaml
+
+from components.settings import StackSettings, parse_settings, parse_user_lines
+
+ROOT = Path(__file__).parents[2]
+USERS = {"hubstack:users": json.dumps(["root admin", "ada"])}
+
+
+def mistakes(raw: dict[str, str], **options: object) -> str:
+    with pytest.raises(pulumi.RunError) as caught:
+        parse_settings(raw, **options)  # pyright: ignore[reportArgumentType]
+    return str(caught.value)
+
+
+def test_user_lines_are_read_as_the_seed_writes_them():
+    users = parse_user_lines(["root admin", "", "# a comment", "ada  # our first user"])
+
+    assert users == [{"name": "root", "admin": True}, {"name": "ada", "admin": False}]
+
+
+def test_a_bad_user_line_is_named_by_its_number():
+    told = mistakes({"hubstack:users": json.dumps(["ada", "Bob!", "eve root"])})
+
+    assert "line 2: 'Bob!'" in told
+    assert "line 3: 'root' after the name; only 'admin' may follow" in told
+
+
+def test_an_unknown_key_gets_a_suggestion():
+    told = mistakes({**USERS, "hubstack:egresProfile": "open", "hubstack:userQuota": '{"memry": "1G"}'})
+
+    assert "did you mean hubstack:egressProfile?" in told
+    assert "hubstack:userQuota.memry: there is no such key; did you mean memory?" in told
+
+
+def test_every_mistake_is_listed_at_once():
+    told = mistakes({**USERS, "hubstack:port": "70000", "hubstack:addressPool": "10.0.0.0/30", "hubstack:fleetQuota": '{"servers": 0}'})
+
+    assert "3 mistake(s)" in told
+    assert "hubstack:port: 70000" in told
+    assert "hubstack:addressPool: 10.0.0.0/30 is too small" in told
+    assert "hubstack:fleetQuota.servers: 0" in told
+
+
+def test_a_wrong_type_names_the_key_and_what_was_given():
+    assert "hubstack:port: Input should be a valid integer" in mistakes({**USERS, "hubstack:port": "many"})
+
+
+def test_a_password_in_plain_text_is_refused_and_not_repeated():
+    told = mistakes({**USERS, "hubstack:password": "correct horse"})
+
+    assert "pulumi config set --secret hubstack:password" in told
+    assert "correct horse" not in told
+
+
+def test_keys_of_other_namespaces_are_left_alone():
+    assert parse_settings({**USERS, "aws:region": "eu-west-1"}).port == 8443
+
+
+def test_nobody_on_the_user_list_is_a_mistake():
+    assert "nobody could log in" in mistakes({})
+
+
+def test_pulumi_yaml_declares_every_key_with_the_default_that_the_code_has():
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    assert set(declared) == set(StackSettings.model_fields)
+    assert all(entry["description"] for entry in declared.values())
+
+    raw = {
+        f"hubstack:{key}": entry["default"] if isinstance(entry["default"], str) else json.dumps(entry["default"])
+        for key, entry in declared.items()
+    }
+    assert parse_settings({**raw, **USERS}) == parse_settings(USERS)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_stacks_that_the_project_ships_are_accepted(stack: str):
+    config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+
+    parse_settings({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+
+
+def test_the_readmes_table_is_the_one_that_pulumi_yaml_describes():
+    from toolchain.configuration_table import configuration_table
+
+    assert configuration_table() in (ROOT / "README.md").read_text()

@@ -1,0 +1,67 @@
+"""The toolchain: whole files, retries, messages, and versions that agree."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from toolchain.cache import made_whole
+from toolchain.interrupted import engine_address, interrupted_creations
+from toolchain.progress import CommandFailedError, run
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_toolchain_installs_the_versions_that_the_lock_names():
+    versions = tomllib.loads((ROOT / "toolchain/versions.toml").read_text())
+    locked = dict(re.findall(r"^([a-z-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+
+    assert locked["pulumi"] == versions["pulumi"]
+    assert {name: locked[f"pulumi-{name}"] for name in versions["plugins"]} == versions["plugins"]
+
+
+def test_what_could_not_be_finished_is_not_in_the_cache(tmp_path: Path):
+    def half(target: Path) -> None:
+        target.write_text("half")
+        raise CommandFailedError("the download broke")
+
+    with pytest.raises(CommandFailedError):
+        made_whole(tmp_path / "tool", half)
+
+    assert not (tmp_path / "tool").exists()
+    assert made_whole(tmp_path / "tool", lambda target: target.write_text("whole") and None).read_text() == "whole"
+
+
+def test_a_command_that_fails_once_is_tried_again(tmp_path: Path):
+    script = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); tried = p.exists(); p.touch(); print('done'); sys.exit(not tried)"
+
+    assert run("building a plugin", [sys.executable, "-c", script, str(tmp_path / "tried")]) == "done\n"
+
+
+def test_a_command_that_keeps_failing_is_named_with_its_last_words():
+    script = "import sys; sys.exit('no such module')"
+
+    with pytest.raises(CommandFailedError, match="building the tls plugin failed twice: no such module"):
+        run("building the tls plugin", [sys.executable, "-c", script])
+
+
+def test_a_command_that_hangs_is_stopped():
+    with pytest.raises(CommandFailedError, match="took longer than 0 s"):
+        run("building", [sys.executable, "-c", "import time; time.sleep(60)"], limit=0.2)
+
+
+def test_services_of_a_killed_run_are_removed_before_the_networks_that_they_hold():
+    def operation(kind: str, name: str) -> dict[str, object]:
+        return {"type": "creating", "resource": {"type": kind, "urn": f"urn::{name}", "inputs": {"name": name}}}
+
+    state = {
+        "deployment": {
+            "resources": [{"type": "pulumi:providers:docker", "inputs": {"host": "unix:///engine"}}],
+            "pending_operations": [operation("docker:index/network:Network", "n"), operation("docker:index/service:Service", "s")],
+        }
+    }
+
+    assert [resource["inputs"]["name"] for resource in interrupted_creations(state)] == ["s", "n"]
+    assert engine_address(state) == "unix:///engine"
