@@ -40,7 +40,8 @@ class HubUser:
         deadline = time.monotonic() + seconds
         while answer.ok and time.monotonic() < deadline:
             if self.model().get("server"):
-                return answer
+                # The first page logs the browser in to the server itself.
+                return self.session.get(f"{self.url}/user/{self.name}/lab")
             time.sleep(0.2)
         return answer
 

@@ -119,9 +119,12 @@ def test_the_probe_reports_what_does_answer(user: HubUser):
 
 
 def test_a_user_cannot_open_another_users_server(user: HubUser, neighbour: HubUser):
-    answer = neighbour.session.get(f"{user.url}/user/user1/api/contents")
+    page = neighbour.session.get(f"{user.url}/user/user1/lab")
+    files = neighbour.session.get(f"{user.url}/user/user1/api/contents")
 
-    assert answer.status_code == 403
+    assert user.session.get(f"{user.url}/user/user1/api/contents").status_code == 200
+    assert page.status_code == 403
+    assert files.status_code == 403
 
 
 def test_somebody_who_is_not_on_the_list_is_refused(hub: Stack):
