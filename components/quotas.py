@@ -123,7 +123,8 @@ def check_user_quota(quota: UserQuota, path: str = "userQuota") -> list[pulumi.I
 
 def check_fleet_quota(quota: FleetQuota, path: str = "fleetQuota") -> list[pulumi.InputPropertyErrorDetails]:
     """Every mistake in the quota, with the property's path."""
-    servers = {**FLEET_QUOTA_DEFAULTS, **quota}.get("servers", 0)
+    filled: FleetQuota = {**FLEET_QUOTA_DEFAULTS, **quota}
+    servers = filled.get("servers", 0)
     if not 1 <= servers <= 1000:  # noqa: PLR2004  (named in the argument's docstring)
         return [{"property_path": f"{path}.servers", "reason": f"{servers} is not between 1 and 1000"}]
     return []

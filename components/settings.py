@@ -21,6 +21,11 @@ from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
+_TEXT = frozenset(
+    {"topology", "engine", "advertiseAddress", "domain", "addressPool", "password", "egressProfile", "notebookImage"}
+)
+"""Keys whose value is text; the engine hands the others over as JSON."""
+
 _OPTIONAL = frozenset({"password", "notebookImage"})
 """Keys whose empty default in `Pulumi.yaml` means that they are not set."""
 
@@ -45,7 +50,7 @@ class UserQuotaSettings(_Strict):
     home: str | None = None
     tmp: str | None = None
     idle: int | None = None
-    maxAge: int | None = None  # noqa: N815  (the key's name)
+    maxAge: int | None = None
 
 
 class FleetQuotaSettings(_Strict):
@@ -94,19 +99,19 @@ class StackSettings(_Strict):
 
     topology: Topology = Topology.SWARM
     engine: str = "unix:///var/run/docker.sock"
-    advertiseAddress: str = "127.0.0.1"  # noqa: N815
+    advertiseAddress: str = "127.0.0.1"
     domain: str = "localhost"
     port: int = 8443
-    addressPool: str = "10.213.0.0/16"  # noqa: N815
-    reservedRanges: list[str] = Field(default_factory=lambda: ["172.31.0.0/16"])  # noqa: N815
+    addressPool: str = "10.213.0.0/16"
+    reservedRanges: list[str] = Field(default_factory=lambda: ["172.31.0.0/16"])
     users: Annotated[list[UserSettings], BeforeValidator(parse_user_lines)] = Field(default_factory=list[UserSettings])
     password: SecretStr | None = None
-    egressProfile: EgressProfile = EgressProfile.CLOSED  # noqa: N815
-    userQuota: UserQuotaSettings = UserQuotaSettings()  # noqa: N815
-    fleetQuota: FleetQuotaSettings = FleetQuotaSettings()  # noqa: N815
-    notebookImage: str | None = None  # noqa: N815
-    buildFromRegistry: bool = False  # noqa: N815
-    dataProtection: bool = True  # noqa: N815
+    egressProfile: EgressProfile = EgressProfile.CLOSED
+    userQuota: UserQuotaSettings = UserQuotaSettings()
+    fleetQuota: FleetQuotaSettings = FleetQuotaSettings()
+    notebookImage: str | None = None
+    buildFromRegistry: bool = False
+    dataProtection: bool = True
 
     def swarm_cluster(self) -> SwarmClusterArgs:
         """The arguments of `SwarmCluster`."""
@@ -173,8 +178,7 @@ def parse_settings(
 
 
 def _decoded(name: str, text: str) -> object:
-    field = StackSettings.model_fields[name]
-    if field.annotation in (str, str | None, SecretStr | None):
+    if name in _TEXT:
         return text
     try:
         return json.loads(text)

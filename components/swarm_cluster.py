@@ -346,7 +346,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 "command": ["caddy", "run", "--config", CADDYFILE_PATH, "--adapter", "caddyfile"],
                 "cpu": 1.0,
                 "memory": "256M",
-                "environment": {"XDG_DATA_HOME": "/tmp", "XDG_CONFIG_HOME": "/tmp", "HOME": "/tmp"},
+                "environment": dict.fromkeys(("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"), "/tmp"),  # noqa: S108
                 "networks": [(networks["edge"], []), (networks["front"], [])],
                 "secrets": {name: secrets[name] for name in ("tls-cert", "tls-key")},
                 "configs": {CADDYFILE_PATH: self._config("caddyfile", caddyfile("proxy:8000"))},

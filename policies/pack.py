@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from pulumi_policy import Policy
+
 from policies.registry import family_policy, undecided_policy
 
 CHECK_MODULES = (
@@ -14,7 +16,7 @@ CHECK_MODULES = (
 for module in CHECK_MODULES:
     import_module(module)
 
-POLICIES = [
+POLICIES: list[Policy] = [
     family_policy("quotas", "Users, fleets and services are limited in everything that they use."),
     family_policy("egress", "Code that users run reaches nothing that its egress profile does not name."),
     family_policy("exposure", "Containers get nothing of the host, and only the TLS proxy faces the outside."),

@@ -5,7 +5,7 @@ message: a mandatory policy that reads one lets the preview pass. Here an unknow
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from pulumi_policy.proxy import UnknownValueError
 
@@ -79,7 +79,7 @@ def label(properties: Value, name: str) -> Value:
     return None
 
 
-def is_number(value: Value) -> bool:
+def is_number(value: Value) -> TypeGuard[float]:
     """Whether the value is a number; the engine hands integers over as floats."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 

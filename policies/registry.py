@@ -69,10 +69,15 @@ class Registry:
         return register
 
     def findings(
-        self, family: str | None, type_: str, name: str, properties: Any, config: Mapping[str, Any]  # noqa: ANN401
+        self,
+        family: str | None,
+        type_: str,
+        name: str,
+        properties: Any,
+        config: Mapping[str, Any],
     ) -> Iterator[tuple[Check, Finding]]:
         """What the family's checks (all with None) find on a resource."""
-        disabled = set(config.get("disabled") or ())
+        disabled: list[str] = config.get("disabled") or []
         for check in self.checks:
             if (family is None or check.family == family) and type_ in check.types and check.id not in disabled:
                 for finding in check.judge(name, properties, config):
@@ -104,7 +109,7 @@ def family_policy(family: str, description: str) -> ResourceValidationPolicy:
         config = args.get_config()
         for check, finding in REGISTRY.findings(family, args.resource_type, args.name, args.props, config):
             if not finding.undecided:
-                report(message(check, args.resource_type, args.name, finding))
+                report(message(check, args.resource_type, args.name, finding), args.urn)
 
     return ResourceValidationPolicy(
         name=f"hubstack-{family}",
@@ -122,7 +127,7 @@ def undecided_policy() -> ResourceValidationPolicy:
         config = args.get_config()
         for check, finding in REGISTRY.findings(None, args.resource_type, args.name, args.props, config):
             if finding.undecided:
-                report(f"undecided: {message(check, args.resource_type, args.name, finding)}")
+                report(f"undecided: {message(check, args.resource_type, args.name, finding)}", args.urn)
 
     return ResourceValidationPolicy(
         name="hubstack-undecided",

@@ -92,8 +92,19 @@ def _install_language_host(cache: Path, target: Path) -> None:
     environment = cache / f"language-host-{key}"
 
     def make(unfinished: Path) -> None:
-        run("making the language host's environment", ["uv", "venv", "--quiet", "--python", sys.executable, str(unfinished)])
-        install_lock = ["uv", "pip", "install", "--quiet", "--require-hashes", "--python", str(unfinished / "bin/python")]
+        run(
+            "making the language host's environment",
+            ["uv", "venv", "--quiet", "--python", sys.executable, str(unfinished)],
+        )
+        install_lock = [
+            "uv",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--python",
+            str(unfinished / "bin/python"),
+        ]
         run("installing the language host's packages", [*install_lock, "--requirement", str(lock)])
 
     made_whole(environment, make)
@@ -131,7 +142,7 @@ def _link(source: Path, target: Path, *, symbolic: bool = True) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     if symbolic:
-        os.symlink(source, unfinished)
+        unfinished.symlink_to(source)
     else:
         os.link(source, unfinished)
     unfinished.rename(target)

@@ -161,7 +161,10 @@ def input_digest(image: str, *, rootfs: bool, base_digest: str) -> str:
 
 
 def _cache() -> Path:
-    base = os.environ.get("HUBSTACK_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hubstack"
+    base = (
+        os.environ.get("HUBSTACK_CACHE")
+        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hubstack"
+    )
     return _made(Path(base) / "images")
 
 
@@ -172,7 +175,13 @@ def _wheels(lock: Path, python_version: str) -> Path:
         command = [sys.executable, "-m", "pip"]
         if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
             command = ["pip3"]
-        command += ["download", "--quiet", "--require-hashes", "--only-binary=:all:", f"--python-version={python_version}"]
+        command += [
+            "download",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            f"--python-version={python_version}",
+        ]
         _run([*command, f"--dest={target}", f"--requirement={lock}"], "fetching the wheels")
 
     return _cached(_cache() / f"wheels-{lock.parent.name}-{key}", download)
@@ -207,7 +216,12 @@ def _cached(target: Path, make: Callable[[Path], None]) -> Path:
 def _run(command: list[str], what: str) -> None:
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=BUILD_TIMEOUT_SECONDS, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=BUILD_TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
         raise RuntimeError(f"{what} needs {command[0]}, which is not installed; `make up` installs it") from error

@@ -1,12 +1,12 @@
 """What is on an engine and its host: reachability, ranges and ports in use, free disk."""
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from pathlib import Path
+from typing import Any
 
 import docker
 from docker.errors import DockerException
@@ -23,7 +23,7 @@ class EngineUnreachableError(Exception):
 
 
 @contextlib.contextmanager
-def engine_client(engine: str) -> Iterator[docker.APIClient]:
+def engine_client(engine: str) -> Generator[docker.APIClient]:
     """A client of the engine at `engine`, such as `unix:///var/run/docker.sock` or `ssh://user@host`.
 
     Raises:
@@ -41,6 +41,16 @@ def engine_client(engine: str) -> Iterator[docker.APIClient]:
         client.close()
 
 
+def section(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object at `key` of what the engine tells; empty where the engine leaves it out or says null."""
+    return document.get(key) or {}
+
+
+def listed(document: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """The list at `key` of what the engine tells; empty where the engine leaves it out or says null."""
+    return document.get(key) or []
+
+
 def is_local(engine: str) -> bool:
     """Whether the engine runs on this machine, so that its routes, ports and disk can be looked at."""
     return engine.startswith(LOCAL_SCHEME)
@@ -51,11 +61,13 @@ def networks_in_use(client: docker.APIClient, stack: str) -> list[RangeInUse]:
     ranges: list[RangeInUse] = []
     for network in client.networks():
         # The ingress network is Swarm's: a stack that makes the swarm gives it a range of its own pool.
-        if (network.get("Labels") or {}).get(STACK_LABEL) == stack or network.get("Ingress"):
+        if section(network, "Labels").get(STACK_LABEL) == stack or network.get("Ingress"):
             continue
-        for pool in (network.get("IPAM") or {}).get("Config") or []:
-            if pool.get("Subnet"):
-                ranges.append(RangeInUse(pool["Subnet"], f"Docker network {network['Name']}"))
+        ranges += [
+            RangeInUse(pool["Subnet"], f"Docker network {network['Name']}")
+            for pool in listed(section(network, "IPAM"), "Config")
+            if pool.get("Subnet")
+        ]
     return ranges
 
 
@@ -78,13 +90,13 @@ def port_user(client: docker.APIClient, engine: str, port: int, stack: str) -> s
     """Who listens on the TCP port of the engine's host, or None; the stack's own services do not count."""
     services = client.services() if client.info()["Swarm"]["ControlAvailable"] else []
     for service in services:
-        mine = (service["Spec"].get("Labels") or {}).get(STACK_LABEL) == stack
-        for published in (service.get("Endpoint") or {}).get("Ports") or []:
+        mine = section(service["Spec"], "Labels").get(STACK_LABEL) == stack
+        for published in listed(section(service, "Endpoint"), "Ports"):
             if published.get("PublishedPort") == port:
                 return None if mine else f"service {service['Spec']['Name']}"
     for container in client.containers():
-        mine = (container.get("Labels") or {}).get(STACK_LABEL) == stack
-        if any(published.get("PublicPort") == port for published in container.get("Ports") or []):
+        mine = section(container, "Labels").get(STACK_LABEL) == stack
+        if any(published.get("PublicPort") == port for published in listed(container, "Ports")):
             return None if mine else f"container {container['Names'][0].lstrip('/')}"
     if is_local(engine) and _listening(port):
         return _process_on(port)
@@ -108,7 +120,7 @@ def _process_on(port: int) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             for descriptor in (process / "fd").iterdir():
-                target = os.readlink(descriptor)
+                target = str(descriptor.readlink())
                 if target.startswith("socket:[") and target[8:-1] in inodes:
                     return f"process {process.name} ({(process / 'comm').read_text().strip()})"
     return "another process"
@@ -121,5 +133,3 @@ def _tcp_tables() -> list[str]:
             lines += table.read_text().splitlines()[1:]
     listen = "0A"
     return [line for line in lines if line.split()[3] == listen]
-
-

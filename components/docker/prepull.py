@@ -6,9 +6,7 @@ import pulumi_docker as docker
 from components.docker.labels import Role, labels
 
 
-def pre_puller(
-    name: str, *, stack: str, image: pulumi.Input[str], opts: pulumi.ResourceOptions
-) -> docker.Service:
+def pre_puller(name: str, *, stack: str, image: pulumi.Input[str], opts: pulumi.ResourceOptions) -> docker.Service:
     """Run a task on each node that does nothing but keep `image` there, pulled and safe from pruning.
 
     A node that joins later gets its task from Swarm, without an update. An image by id is only on the node that built
@@ -26,7 +24,9 @@ def pre_puller(
                 read_only=True,
                 cap_drops=["ALL"],
                 user="1000:100",
-                labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(**label) for label in labels(stack, Role.PRE_PULLER)],
+                labels=[
+                    docker.ServiceTaskSpecContainerSpecLabelArgs(**label) for label in labels(stack, Role.PRE_PULLER)
+                ],
             ),
             resources=docker.ServiceTaskSpecResourcesArgs(
                 limits=docker.ServiceTaskSpecResourcesLimitsArgs(memory_bytes=16 * 2**20, nano_cpus=50_000_000)

@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -23,9 +23,11 @@ from docker.types import (
 )
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.docker.inspection import engine_client
+from components.docker.inspection import engine_client, section
 from components.docker.labels import ROLE_LABEL, STACK_LABEL
 from components.docker.overlay import AddressPlan
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 PROBE_SOURCE = Path(__file__).parents[2] / "runtime" / "egress_probe" / "__main__.py"
 PROBE_ROLE = "egress-probe"
@@ -196,7 +198,7 @@ def _report(client: docker.APIClient, service: str, join: Callable[[], bool]) ->
         tasks = client.tasks(filters={"service": service})
         status = tasks[0]["Status"] if tasks else {}
         if status.get("State") in {"complete", "failed", "rejected"}:
-            container = (status.get("ContainerStatus") or {}).get("ContainerID")
+            container = section(status, "ContainerStatus").get("ContainerID")
             output = client.logs(container, stdout=True, stderr=False).decode() if container else ""
             for line in reversed(output.splitlines()):
                 with contextlib.suppress(ValueError):
@@ -207,7 +209,9 @@ def _report(client: docker.APIClient, service: str, join: Callable[[], bool]) ->
 
 
 @contextlib.contextmanager
-def _probe_network(client: docker.APIClient, name: str, props: dict[str, Any]) -> Iterator[tuple[str, Callable[[], bool]]]:
+def _probe_network(
+    client: docker.APIClient, name: str, props: dict[str, Any]
+) -> Generator[tuple[str, Callable[[], bool]]]:
     _remove_leftovers(client, name)
     client.create_network(
         name,
@@ -242,7 +246,7 @@ def _remove_leftovers(client: docker.APIClient, name: str) -> None:
     for service in client.services(filters={"name": name}):
         client.remove_service(service["ID"])
     for network in client.networks(names=[name]):
-        for container in client.inspect_network(network["Id"]).get("Containers") or {}:
+        for container in section(client.inspect_network(network["Id"]), "Containers"):
             with contextlib.suppress(APIError):
                 client.disconnect_container_from_network(container, network["Id"], force=True)
         _remove_network(client, network["Id"])
@@ -276,12 +280,12 @@ def _labels(props: dict[str, Any]) -> dict[str, str]:
     return {STACK_LABEL: props["stack"], ROLE_LABEL: PROBE_ROLE}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  (JSON)
+def _plain(value: Json) -> Json:
     """Numbers as the program gave them: the engine hands integers back as floats."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items() if not key.startswith("4dabf181")}
+        return {key: _plain(item) for key, item in value.items()}
     return value

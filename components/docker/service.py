@@ -42,7 +42,11 @@ def platform_service(name: str, stack: str, spec: PlatformService, opts: pulumi.
     marks = labels(stack, spec["role"])
     port = spec.get("published_port")
     ports = (
-        [docker.ServiceEndpointSpecPortArgs(published_port=port, target_port=spec.get("target_port", port), publish_mode="host")]
+        [
+            docker.ServiceEndpointSpecPortArgs(
+                published_port=port, target_port=spec.get("target_port", port), publish_mode="host"
+            )
+        ]
         if port
         else None
     )

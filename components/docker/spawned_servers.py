@@ -8,7 +8,7 @@ import pulumi
 from docker.errors import APIError, NotFound
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.docker.inspection import engine_client
+from components.docker.inspection import engine_client, section
 from components.docker.labels import STACK_LABEL
 
 REMOVAL_TIMEOUT_SECONDS = 60
@@ -78,7 +78,7 @@ def remove_servers(client: docker.APIClient, stack: str) -> None:
 def _removed(client: docker.APIClient, network: str) -> bool:
     try:
         details = client.inspect_network(network)
-        if (details.get("Labels") or {}).get("hubstack.role") != "user-network":
+        if section(details, "Labels").get("hubstack.role") != "user-network":
             # The stack's own networks are resources of their own.
             return True
         client.remove_network(network)

@@ -23,6 +23,7 @@ from components.docker.inspection import (
     networks_in_use,
     port_user,
     routes_in_use,
+    section,
 )
 from components.docker.overlay import RangeInUse, collisions
 
@@ -77,7 +78,7 @@ class _SwarmModeProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         with engine_client(props["engine"]) as client:
             swarm = client.info()["Swarm"]
-        present = (swarm.get("Cluster") or {}).get("ID") == id_
+        present = section(swarm, "Cluster").get("ID") == id_
         return ReadResult(id_ if present else "", props if present else {})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
@@ -88,7 +89,7 @@ class _SwarmModeProvider(ResourceProvider):
             return
         with engine_client(_props["engine"]) as client:
             swarm = client.info()["Swarm"]
-            if (swarm.get("Cluster") or {}).get("ID") != _id:
+            if section(swarm, "Cluster").get("ID") != _id:
                 return
             # Somebody else's services run on the swarm by now, or other nodes joined it: it is no longer ours alone.
             if client.services() or swarm.get("Nodes", 1) > 1:
@@ -107,7 +108,9 @@ def _failures(news: dict[str, Any], *, first_time: bool) -> list[CheckFailure]:
             manager = bool(swarm.get("ControlAvailable"))
             if swarm["LocalNodeState"] == "active" and not manager:
                 failures.append(
-                    CheckFailure("engine", f"{engine} is a worker of a swarm; set hubstack:engine to one of its managers")
+                    CheckFailure(
+                        "engine", f"{engine} is a worker of a swarm; set hubstack:engine to one of its managers"
+                    )
                 )
             user = port_user(client, engine, int(news["port"]), stack)
             if user:

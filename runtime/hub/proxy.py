@@ -19,7 +19,7 @@ class ServiceProxy(ConfigurableHTTPProxy):
     user_networks: UserNetworks
     """The stack's user networks; the hub's configuration sets it on the class."""
 
-    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401  (traitlets takes any keyword)
+    def __init__(self, **kwargs: Any) -> None:
         """Start watching the proxy's container."""
         super().__init__(**kwargs)
         self._container: str | None = None

@@ -19,9 +19,7 @@ USER = "1000:100"
 
 def user_networks(settings: HubSettings, client: docker.APIClient) -> UserNetworks:
     """The networks of the stack's servers."""
-    return UserNetworks(
-        client, settings.stack, settings.user_subnets, settings.proxy_service, settings.hub_service
-    )
+    return UserNetworks(client, settings.stack, settings.user_subnets, settings.proxy_service, settings.hub_service)
 
 
 class LimitedResources(Resources):
@@ -78,6 +76,11 @@ class HubstackSpawner(SwarmSpawner):
     _network_lock = asyncio.Lock()
 
     @property
+    def service(self) -> str:
+        """Name of the server's service."""
+        return str(self.object_name)
+
+    @property
     def home_volume(self) -> str:
         """Name of the user's home volume, which outlives the server."""
         return f"{self.settings.stack}-home-{self.escaped_name}"
@@ -94,7 +97,9 @@ class HubstackSpawner(SwarmSpawner):
         environment["JUPYTERHUB_API_URL"] = api
         if environment.get("JUPYTERHUB_ACTIVITY_URL"):
             environment["JUPYTERHUB_ACTIVITY_URL"] = f"{api}/users/{self.user.escaped_name}/activity"
-        environment["JUPYTERHUB_SERVICE_URL"] = f"http://0.0.0.0:{self.port}{self.server.base_url}"
+        environment["JUPYTERHUB_SERVICE_URL"] = (
+            f"http://0.0.0.0:{self.port}{self.server.base_url if self.server else base}"
+        )
         environment["HOME"] = HOME
         return environment
 
@@ -102,8 +107,8 @@ class HubstackSpawner(SwarmSpawner):
         """Make the user's network and then the service on it."""
         quota = self.settings.quota
         async with self._network_lock:
-            network = await asyncio.to_thread(self.user_networks().ensure, self.object_name)
-        proxy_address = await asyncio.to_thread(self.user_networks().proxy_address, self.object_name)
+            network = await asyncio.to_thread(self.user_networks().ensure, self.service)
+        proxy_address = await asyncio.to_thread(self.user_networks().proxy_address, self.service)
         networks = [network]
         if self.settings.egress_network:
             networks.append(self.settings.egress_network)
@@ -131,7 +136,7 @@ class HubstackSpawner(SwarmSpawner):
             if status["State"] in {"failed", "rejected", "shutdown", "orphaned", "remove", "complete"}:
                 raise RuntimeError(f"server did not start: {status.get('Err') or status.get('Message')}")
             await asyncio.sleep(0.2)
-        await asyncio.to_thread(self.user_networks().join, self.object_name)
+        await asyncio.to_thread(self.user_networks().join, self.service)
         await self._forbid_swap(status["ContainerStatus"]["ContainerID"])
 
     async def _forbid_swap(self, container: str) -> None:
@@ -152,7 +157,7 @@ class HubstackSpawner(SwarmSpawner):
         """Remove the service, and its network once the container has let go of it."""
         await super().remove_object()
         for _ in range(100):
-            if await asyncio.to_thread(self.user_networks().remove, self.object_name):
+            if await asyncio.to_thread(self.user_networks().remove, self.service):
                 return
             await asyncio.sleep(0.2)
-        self.log.warning("network of %s is still in use; the hub removes it later", self.object_name)
+        self.log.warning("network of %s is still in use; the hub removes it later", self.service)

@@ -32,7 +32,12 @@ def main() -> None:
     api = address_in(os.environ["CONTROL_SUBNET"], interfaces)
     os.environ["CONFIGPROXY_AUTH_TOKEN"] = read_secret("proxy-token")
     command = ["configurable-http-proxy", "--ip=0.0.0.0", "--port=8000", f"--api-ip={api}", "--api-port=8001"]
-    command += ["--error-target=http://hub:8081/hub/error", "--timeout=300000", "--proxy-timeout=300000", "--no-x-forward"]
+    command += [
+        "--error-target=http://hub:8081/hub/error",
+        "--timeout=300000",
+        "--proxy-timeout=300000",
+        "--no-x-forward",
+    ]
     sys.stdout.flush()
     os.execvp(command[0], command)  # noqa: S606  (no shell, and the process is replaced on purpose)
 

@@ -50,7 +50,9 @@ def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: we
     browser.find_element(By.ID, "password_input").send_keys(outputs["password"])
     browser.find_element(By.ID, "login_submit").click()
     wait.until(lambda b: "/user/user6/" in b.current_url)
-    wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, "[data-category='Notebook'] .jp-LauncherCard, .jp-LauncherCard"))
+    wait.until(
+        lambda b: b.find_elements(By.CSS_SELECTOR, "[data-category='Notebook'] .jp-LauncherCard, .jp-LauncherCard")
+    )
     browser.find_element(By.CSS_SELECTOR, "[data-category='Notebook'] .jp-LauncherCard, .jp-LauncherCard").click()
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-Notebook .cm-content"))
     wait.until(lambda b: b.find_elements(By.CSS_SELECTOR, ".jp-Notebook-ExecutionIndicator[data-status='idle']"))

@@ -56,7 +56,10 @@ def test_an_update_that_was_killed_is_taken_up_again_without_doubling_anything(s
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     client.create_container(
-        first_image(client), ["true"], name="hubstack-cycle-marker", volumes=["/homes"],
+        first_image(client),
+        ["true"],
+        name="hubstack-cycle-marker",
+        volumes=["/homes"],
         host_config=client.create_host_config(binds=[f"{stack.label}-homes:/homes"]),
     )
     client.remove_container("hubstack-cycle-marker")
@@ -83,7 +86,7 @@ def test_mistakes_on_the_engine_are_all_listed_before_anything_changes(tmp_path:
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 18453))
         listener.listen()
-        accepting = threading.Thread(target=lambda: listener.accept(), daemon=True)
+        accepting = threading.Thread(target=listener.accept, daemon=True)
         accepting.start()
         output = taken.run("preview", "--stack", taken.name, expect=None)
 

@@ -16,7 +16,13 @@ from policies.registry import REGISTRY
 from policies.resource_types import CONFIG, CONTAINER, IMAGE, NETWORK, SERVICE
 
 UNKNOWN = UNKNOWN_SENTINEL
-CONFIGURATION = {"maxCpu": 8, "maxMemoryBytes": 32 * 2**30, "maxServers": 100, "maxAgeSeconds": 86400, "allowOpen": False}
+CONFIGURATION = {
+    "maxCpu": 8,
+    "maxMemoryBytes": 32 * 2**30,
+    "maxServers": 100,
+    "maxAgeSeconds": 86400,
+    "allowOpen": False,
+}
 QUOTA = {
     "cpu": 1.0,
     "memory_bytes": 2**30,
@@ -42,7 +48,15 @@ def service(container: dict[str, Any] | None = None, role: str = "proxy", **chan
 
 
 def container(**changes: Any) -> dict[str, Any]:
-    return {"name": "c", "image": "a@sha256:abc", "memory": 512, "memorySwap": 512, "cpus": "1", "readOnly": True, **changes}
+    return {
+        "name": "c",
+        "image": "a@sha256:abc",
+        "memory": 512,
+        "memorySwap": 512,
+        "cpus": "1",
+        "readOnly": True,
+        **changes,
+    }
 
 
 def network(role: str = "user-network", **changes: Any) -> dict[str, Any]:
@@ -73,7 +87,10 @@ ROWS = {
     "service-memory-limit": Rows(
         SERVICE,
         [service()],
-        [service(task={"resources": {"limits": {"memoryBytes": 0}}}), service(task={"resources": {"limits": {"memoryBytes": -1}}})],
+        [
+            service(task={"resources": {"limits": {"memoryBytes": 0}}}),
+            service(task={"resources": {"limits": {"memoryBytes": -1}}}),
+        ],
         service(task={"resources": {}}),
         service(task={"resources": {"limits": {"memoryBytes": UNKNOWN}}}),
     ),
@@ -91,7 +108,9 @@ ROWS = {
         {"image": "a@sha256:abc"},
         container(memory=UNKNOWN),
     ),
-    "container-cpu-limit": Rows(CONTAINER, [container()], [container(cpus="0")], {"memory": 1}, container(cpus=UNKNOWN)),
+    "container-cpu-limit": Rows(
+        CONTAINER, [container()], [container(cpus="0")], {"memory": 1}, container(cpus=UNKNOWN)
+    ),
     "user-quota-complete": Rows(
         CONFIG,
         [settings()],
@@ -162,13 +181,24 @@ ROWS = {
     "sensitive-mount": Rows(
         SERVICE,
         [service(), mount("/srv/shared"), mount("/var/run/docker.sock")],
-        [mount("/"), mount("/etc/"), mount("/srv/../etc"), mount("/var/lib/docker"), container(volumes=[{"hostPath": "/proc"}])],
+        [
+            mount("/"),
+            mount("/etc/"),
+            mount("/srv/../etc"),
+            mount("/var/lib/docker"),
+            container(volumes=[{"hostPath": "/proc"}]),
+        ],
         None,
         None,
     ),
     "image-pinned": Rows(
         SERVICE,
-        [service(), service({"image": "r/n@sha256:1"}), service({"image": UNKNOWN}), {"name": "hubstack/a:1f", "build": {}}],
+        [
+            service(),
+            service({"image": "r/n@sha256:1"}),
+            service({"image": UNKNOWN}),
+            {"name": "hubstack/a:1f", "build": {}},
+        ],
         [
             service({"image": "jupyter/singleuser"}),
             service({"image": "jupyter/singleuser:latest"}),
@@ -194,7 +224,11 @@ ROWS = {
         container(privileged=UNKNOWN),
     ),
     "capabilities-dropped": Rows(
-        SERVICE, [service()], [service({"capDrops": ["NET_RAW"]})], service({"capDrops": None}), service({"capDrops": UNKNOWN})
+        SERVICE,
+        [service()],
+        [service({"capDrops": ["NET_RAW"]})],
+        service({"capDrops": None}),
+        service({"capDrops": UNKNOWN}),
     ),
     "read-only-root": Rows(
         SERVICE,
@@ -206,7 +240,10 @@ ROWS = {
     "published-port": Rows(
         SERVICE,
         [service(), service(role="tls-proxy", endpointSpec={"ports": [{"publishedPort": 443}]})],
-        [service(endpointSpec={"ports": [{"publishedPort": 8001}]}), container(ports=[{"internal": 80, "external": 80}])],
+        [
+            service(endpointSpec={"ports": [{"publishedPort": 8001}]}),
+            container(ports=[{"internal": 80, "external": 80}]),
+        ],
         None,
         service(endpointSpec={"ports": UNKNOWN}),
     ),
@@ -311,17 +348,37 @@ def test_the_configuration_files_name_policies_that_exist(stack: str):
 
 values = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=8) | st.just(UNKNOWN),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["taskSpec", "containerSpec", "mounts", "labels", "label", "ports", "env", "image", "data", "networksAdvanceds", "type"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "taskSpec",
+                    "containerSpec",
+                    "mounts",
+                    "labels",
+                    "label",
+                    "ports",
+                    "env",
+                    "image",
+                    "data",
+                    "networksAdvanceds",
+                    "type",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.sampled_from(["taskSpec", "labels", "endpointSpec", "envs", "data", "mounts", "name", "devices"]), values))
+@given(
+    st.dictionaries(
+        st.sampled_from(["taskSpec", "labels", "endpointSpec", "envs", "data", "mounts", "name", "devices"]), values
+    )
+)
 def test_no_properties_make_a_check_fail_to_answer(properties: dict[str, Any]):
     for kind in (SERVICE, CONTAINER, NETWORK, CONFIG, IMAGE):
         list(REGISTRY.findings(None, kind, HUB, unknown_checking_proxy(properties), CONFIGURATION))

@@ -29,7 +29,9 @@ def violations(registrations: list[Registration]) -> set[str]:
     return {
         check.id
         for r in registrations
-        for check, finding in REGISTRY.findings(None, r.type, r.name, unknown_checking_proxy(r.properties), CONFIGURATION)
+        for check, finding in REGISTRY.findings(
+            None, r.type, r.name, unknown_checking_proxy(r.properties), CONFIGURATION
+        )
     }
 
 
@@ -68,7 +70,12 @@ WEAKENINGS: list[tuple[str, str, Callable[[dict[str, Any]], object], str]] = [
         lambda p: container(p)["mounts"].append({"type": "bind", "source": "/var/run/docker.sock", "target": "/s"}),
         "docker-socket",
     ),
-    ("hub-hub", SERVICE, lambda p: container(p)["mounts"].append({"type": "bind", "source": "/etc"}), "sensitive-mount"),
+    (
+        "hub-hub",
+        SERVICE,
+        lambda p: container(p)["mounts"].append({"type": "bind", "source": "/etc"}),
+        "sensitive-mount",
+    ),
     ("hub-hub-settings", CONFIG, edit_settings(lambda d: d["quota"].pop("processes")), "user-quota-complete"),
     ("hub-hub-settings", CONFIG, edit_settings(lambda d: d["quota"].update(memory_bytes=2**50)), "user-quota-maximum"),
     ("hub-hub-settings", CONFIG, edit_settings(lambda d: d["fleet"].update(servers=0)), "fleet-cap"),
@@ -77,7 +84,9 @@ WEAKENINGS: list[tuple[str, str, Callable[[dict[str, Any]], object], str]] = [
 
 
 @pytest.mark.parametrize(("name", "kind", "weaken", "check"), WEAKENINGS)
-def test_a_weakened_line_is_caught_by_its_check(name: str, kind: str, weaken: Callable[[dict[str, Any]], object], check: str):
+def test_a_weakened_line_is_caught_by_its_check(
+    name: str, kind: str, weaken: Callable[[dict[str, Any]], object], check: str
+):
     weakened = copy.deepcopy(graph())
     [target] = [r for r in weakened if r.name == name and r.type == kind]
     weaken(target.properties)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pulumi
 from google.protobuf import json_format
-from pulumi.runtime import mocks, settings, stack
+from pulumi.runtime import mocks, stack
 
 
 class _Mocks(mocks.Mocks):

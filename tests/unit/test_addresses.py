@@ -55,7 +55,7 @@ def test_a_free_subnet_overlaps_none_that_is_taken(numbers: list[int]):
 
 
 def test_a_full_range_says_so():
-    with pytest.raises(NoFreeSubnetError, match="10.9.0.0/28"):
+    with pytest.raises(NoFreeSubnetError, match=r"10\.9\.0\.0/28"):
         free_subnet("10.9.0.0/28", ["10.9.0.0/16"])
 
 

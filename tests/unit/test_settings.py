@@ -40,7 +40,14 @@ def test_an_unknown_key_gets_a_suggestion():
 
 
 def test_every_mistake_is_listed_at_once():
-    told = mistakes({**USERS, "hubstack:port": "70000", "hubstack:addressPool": "10.0.0.0/30", "hubstack:fleetQuota": '{"servers": 0}'})
+    told = mistakes(
+        {
+            **USERS,
+            "hubstack:port": "70000",
+            "hubstack:addressPool": "10.0.0.0/30",
+            "hubstack:fleetQuota": '{"servers": 0}',
+        }
+    )
 
     assert "3 mistake(s)" in told
     assert "hubstack:port: 70000" in told

@@ -26,7 +26,9 @@ def test_every_resource_is_a_child_of_the_component():
     recorder = build()
     [component] = [r for r in recorder.registrations if r.type == "hubstack:index:SwarmCluster"]
 
-    assert all(r.parent == component.urn for r in recorder.registrations if r is not component and "Stack" not in r.type)
+    assert all(
+        r.parent == component.urn for r in recorder.registrations if r is not component and "Stack" not in r.type
+    )
 
 
 def test_only_the_front_network_has_a_way_out():
@@ -51,7 +53,9 @@ def test_the_proxys_api_and_the_hub_share_a_network_with_nobody_else():
 
 def test_the_engines_socket_goes_to_the_hub_alone():
     services = of_type(build(), SERVICE)
-    mounts = {name: json.dumps(s.properties["taskSpec"]["containerSpec"].get("mounts", [])) for name, s in services.items()}
+    mounts = {
+        name: json.dumps(s.properties["taskSpec"]["containerSpec"].get("mounts", [])) for name, s in services.items()
+    }
 
     assert [name for name, text in mounts.items() if "docker.sock" in text] == ["hub-hub"]
 

@@ -59,7 +59,10 @@ def test_services_of_a_killed_run_are_removed_before_the_networks_that_they_hold
     state = {
         "deployment": {
             "resources": [{"type": "pulumi:providers:docker", "inputs": {"host": "unix:///engine"}}],
-            "pending_operations": [operation("docker:index/network:Network", "n"), operation("docker:index/service:Service", "s")],
+            "pending_operations": [
+                operation("docker:index/network:Network", "n"),
+                operation("docker:index/service:Service", "s"),
+            ],
         }
     }
 

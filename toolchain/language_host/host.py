@@ -65,37 +65,39 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             if child.poll() is None:
                 child.send_signal(signal.SIGINT)
 
-    def Handshake(self, request, context):  # noqa: ANN001, ANN201, N802
+    def Handshake(self, request, context):  # noqa: N802
         return language_pb2.LanguageHandshakeResponse()
 
-    def Cancel(self, request, context):  # noqa: ANN001, ANN201, N802
+    def Cancel(self, request, context):  # noqa: N802
         self.stop_children()
         return empty_pb2.Empty()
 
-    def GetPluginInfo(self, request, context):  # noqa: ANN001, ANN201, N802
+    def GetPluginInfo(self, request, context):  # noqa: N802
         return plugin_pb2.PluginInfo(version="3.255.0")
 
-    def GetRequiredPlugins(self, request, context):  # noqa: ANN001, ANN201, N802
+    def GetRequiredPlugins(self, request, context):  # noqa: N802
         return language_pb2.GetRequiredPluginsResponse()
 
-    def GetRequiredPackages(self, request, context):  # noqa: ANN001, ANN201, N802
+    def GetRequiredPackages(self, request, context):  # noqa: N802
         return language_pb2.GetRequiredPackagesResponse()
 
-    def RuntimeOptionsPrompts(self, request, context):  # noqa: ANN001, ANN201, N802
+    def RuntimeOptionsPrompts(self, request, context):  # noqa: N802
         return language_pb2.RuntimeOptionsResponse()
 
-    def About(self, request, context):  # noqa: ANN001, ANN201, N802
+    def About(self, request, context):  # noqa: N802
         python = python_for(_options(request.info), request.info.root_directory)
         told = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
         return language_pb2.AboutResponse(executable=python, version=told.stdout.strip().removeprefix("Python "))
 
-    def GetProgramDependencies(self, request, context):  # noqa: ANN001, ANN201, N802
+    def GetProgramDependencies(self, request, context):  # noqa: N802
         packages = self._packages(request.info)
         dependencies = [language_pb2.DependencyInfo(name=p["name"], version=p["version"]) for p in packages]
         return language_pb2.GetProgramDependenciesResponse(dependencies=dependencies)
 
-    def InstallDependencies(self, request, context):  # noqa: ANN001, ANN201, N802
-        folder = environment_folder(_options(request.info), request.info.root_directory) or Path(request.directory, ".venv")
+    def InstallDependencies(self, request, context):  # noqa: N802
+        folder = environment_folder(_options(request.info), request.info.root_directory) or Path(
+            request.directory, ".venv"
+        )
         for command in install_commands(Path(request.directory), folder):
             yield language_pb2.InstallDependenciesResponse(stdout=f"{' '.join(command)}\n".encode())
             child = subprocess.Popen(command, cwd=request.directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -104,10 +106,10 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             if child.wait():
                 context.abort(grpc.StatusCode.UNKNOWN, f"{command[0]} ended with exit code {child.returncode}")
 
-    def Run(self, request, context):  # noqa: ANN001, ANN201, N802
+    def Run(self, request, context):  # noqa: N802
         entry = request.info.entry_point
         folder = request.info.program_directory
-        program = folder if entry in ("", ".") else os.path.join(folder, entry)
+        program = folder if entry in ("", ".") else str(Path(folder, entry))
         what = {
             "config": dict(request.config),
             "secret_keys": list(request.configSecretKeys),
@@ -125,7 +127,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
         python = python_for(_options(request.info), request.info.root_directory)
         child = subprocess.Popen([python, "-u", str(RUN_PROGRAM)], stdin=subprocess.PIPE, cwd=request.pwd)
         self._children.add(child)
-        context.add_callback(lambda: child.poll() is None and child.terminate())
+        context.add_callback(child.terminate)
         try:
             child.communicate(json.dumps(what).encode())
         finally:
@@ -136,7 +138,7 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=f"the program ended with exit code {child.returncode}")
 
-    def RunPlugin(self, request, context):  # noqa: ANN001, ANN201, N802
+    def RunPlugin(self, request, context):  # noqa: N802
         python = python_for(_options(request.info), request.info.root_directory)
         folder = request.info.program_directory
         environment = dict(os.environ)
@@ -147,10 +149,13 @@ class LanguageHost(language_pb2_grpc.LanguageRuntimeServicer):
             command, where = [python, "-u", folder, *request.args], request.pwd
         child = subprocess.Popen(command, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._children.add(child)
-        context.add_callback(lambda: child.poll() is None and child.terminate())
+        context.add_callback(child.terminate)
         try:
             for stream, data in _output(child):
-                yield language_pb2.RunPluginResponse(**{stream: data})
+                if stream == "stdout":
+                    yield language_pb2.RunPluginResponse(stdout=data)
+                else:
+                    yield language_pb2.RunPluginResponse(stderr=data)
             yield language_pb2.RunPluginResponse(exitcode=child.wait())
         finally:
             self._children.discard(child)

@@ -10,6 +10,7 @@ import runpy
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pulumi
 from pulumi import runtime
@@ -42,12 +43,17 @@ def main() -> int:
         )
     )
     os.chdir(run["pwd"])
-    sys.path.insert(0, run["program"] if os.path.isdir(run["program"]) else os.path.dirname(run["program"]))
+    program = Path(run["program"])
+    sys.path.insert(0, str(program if program.is_dir() else program.parent))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_default_executor(ThreadPoolExecutor(max_workers=4 * max(run["parallel"], 1)))
+
+    def program_main() -> None:
+        runpy.run_path(run["program"], run_name="__main__")
+
     try:
-        loop.run_until_complete(runtime.run_in_stack(lambda: runpy.run_path(run["program"], run_name="__main__")))
+        loop.run_until_complete(runtime.run_in_stack(program_main))
     except pulumi.RunError as error:
         pulumi.log.error(str(error))
     except (pulumi.InputPropertiesError, pulumi.InputPropertyError) as error:

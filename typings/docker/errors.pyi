@@ -1,0 +1,7 @@
+class DockerException(Exception): ...
+
+class APIError(DockerException):
+    status_code: int
+    explanation: str
+
+class NotFound(APIError): ...
