@@ -380,7 +380,7 @@ def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
         "users": users,
         "quota": user_quota_document(args.get("userQuota", {})),
         "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
-        "egress": {"profile": profile.value, "network": ""},
+        "egress": {"profile": profile.value},
         "user_subnets": plan.users,
         "proxy_service": f"{name}-proxy",
         "hub_service": f"{name}-hub",

@@ -20,8 +20,6 @@ class AddressPlan:
     """TLS proxy and proxy."""
     front: str
     """TLS proxy and the published port."""
-    egress: str
-    """User servers' way out under an open egress profile."""
     swarm: str
     """Swarm's own networks, such as `ingress`."""
     users: str
@@ -49,9 +47,9 @@ def plan_addresses(pool: str) -> AddressPlan:
     network = parse_pool(pool)
     platform, users = network.subnets(prefixlen_diff=1)
     parts = list(platform.subnets(prefixlen_diff=3))
-    names = ("control", "edge", "front", "egress", "swarm")
-    cut = {name: str(next(iter(part.subnets(new_prefix=24)))) for name, part in zip(names[:-1], parts, strict=False)}
-    return AddressPlan(**cut, swarm=str(parts[4]), users=str(users))
+    names = ("control", "edge", "front")
+    cut = {name: str(next(iter(part.subnets(new_prefix=24)))) for name, part in zip(names, parts, strict=False)}
+    return AddressPlan(**cut, swarm=str(parts[3]), users=str(users))
 
 
 def parse_pool(pool: str) -> ipaddress.IPv4Network:

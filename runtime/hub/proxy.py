@@ -22,9 +22,14 @@ class ServiceProxy(ConfigurableHTTPProxy):
     def __init__(self, **kwargs: Any) -> None:
         """Start watching the proxy's container."""
         super().__init__(**kwargs)
-        self._container: str | None = None
+        # Known from the start: the hub checks its routes by itself then, and a later change is seen as one.
+        self._container = self._proxy_id()
         self._watch = PeriodicCallback(self.watch, WATCH_INTERVAL_MS)
         self._watch.start()
+
+    def _proxy_id(self) -> str | None:
+        container = self.user_networks.proxy_container()
+        return container["Id"] if container else None
 
     def running_servers(self) -> list[str]:
         """Service names of the servers that the hub knows to be running or starting."""
@@ -39,11 +44,10 @@ class ServiceProxy(ConfigurableHTTPProxy):
         """Join the proxy to networks that it misses; restore the routes when its container is a new one."""
         try:
             joined = await asyncio.to_thread(self.user_networks.join_all)
-            container = await asyncio.to_thread(self.user_networks.proxy_container)
-            identity = container["Id"] if container else None
+            identity = await asyncio.to_thread(self._proxy_id)
             if joined:
                 self.log.info("joined the platform to %s", ", ".join(joined))
-            if identity and self._container and identity != self._container:
+            if identity and identity != self._container:
                 await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001  (as JupyterHub's own check)
             self._container = identity or self._container
             for server in await asyncio.to_thread(self.user_networks.orphans, self.running_servers()):

@@ -52,9 +52,7 @@ class HubSettings:
     servers: int
     """Most servers at once, all users together."""
     egress_profile: str
-    """`closed` or `open`."""
-    egress_network: str
-    """Node-local network that servers join under `open`; empty under `closed`."""
+    """`closed`: servers reach nothing but the proxy."""
     user_subnets: str
     """Range that each user's network is cut from."""
     proxy_service: str
@@ -80,7 +78,6 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) 
         quota=quota,
         servers=fleet["servers"],
         egress_profile=egress["profile"],
-        egress_network=egress["network"],
         users=users,
         **fields,
     )
