@@ -132,7 +132,7 @@ class StackSettings(_Strict):
             "dataProtection": self.dataProtection,
         }
         if self.password is not None:
-            args["password"] = pulumi.Output.secret(self.password.get_secret_value())
+            args["password"] = self.password.get_secret_value()
         if self.notebookImage is not None:
             args["notebookImage"] = self.notebookImage
         return args
@@ -170,7 +170,7 @@ def parse_settings(
     except ValidationError as error:
         mistakes += [_sentence(namespace, dict(detail)) for detail in error.errors(include_url=False)]
     else:
-        mistakes += _range_mistakes(settings, namespace, values)
+        mistakes += _range_mistakes(settings, namespace)
         if not mistakes:
             return settings
     lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
@@ -200,10 +200,7 @@ def _sentence(namespace: str, detail: Mapping[str, Any]) -> str:
     return f"{key}: {message}{given}"
 
 
-def _range_mistakes(settings: StackSettings, namespace: str, values: Mapping[str, Any]) -> list[str]:
+def _range_mistakes(settings: StackSettings, namespace: str) -> list[str]:
     args = settings.swarm_cluster()
     found = [f"{namespace}:{error['property_path']}: {error['reason']}" for error in check_swarm_cluster(args)]
-    password = values.get("password")
-    if isinstance(password, str) and len(password) < 8:  # noqa: PLR2004  (SharedPasswordAuthenticator's own minimum)
-        found.append(f"{namespace}:password: it has {len(password)} characters; at least 8")
     return found
