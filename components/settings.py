@@ -202,5 +202,4 @@ def _sentence(namespace: str, detail: Mapping[str, Any]) -> str:
 
 def _range_mistakes(settings: StackSettings, namespace: str) -> list[str]:
     args = settings.swarm_cluster()
-    found = [f"{namespace}:{error['property_path']}: {error['reason']}" for error in check_swarm_cluster(args)]
-    return found
+    return [f"{namespace}:{error['property_path']}: {error['reason']}" for error in check_swarm_cluster(args)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import json_format
-from pulumi.runtime import mocks, stack
+from pulumi.runtime import mocks, settings, stack
 
 
 class _Mocks(mocks.Mocks):
@@ -74,6 +74,11 @@ def record(program: Callable[[], object]) -> Recorder:
     """Run the program under mocks and return what it registered."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    # What an earlier program left unfinished, because it raised on purpose, belongs to a loop that is closed.
+    settings.SETTINGS.outputs.clear()
+    rpc_manager = settings._get_rpc_manager()
+    rpc_manager.rpcs.clear()
+    rpc_manager.unhandled_exception = None
     recorder = Recorder()
     try:
         mocks.set_mocks(recorder.mocks, project="hubstack", stack="test", monitor=recorder)
