@@ -14,10 +14,15 @@ import yaml
 ROOT = Path(__file__).parents[1]
 
 
-def needs_engine_and_docker() -> None:
-    """Skip the test, with the reason, where the CLI or the engine is absent."""
+def needs_pulumi() -> None:
+    """Skip the test, with the reason, where the CLI is absent."""
     if not shutil.which("pulumi"):
         pytest.skip("the Pulumi CLI is not on the path; `make test` installs it")
+
+
+def needs_engine_and_docker() -> None:
+    """Skip the test, with the reason, where the CLI or the engine is absent."""
+    needs_pulumi()
     try:
         docker.from_env().close()
     except docker.errors.DockerException as error:

@@ -253,16 +253,17 @@ def _remove_leftovers(client: docker.APIClient, name: str) -> None:
 
 
 def _remove_network(client: docker.APIClient, network: str) -> None:
-    for _ in range(100):
+    """Remove the network and wait until it is gone: its task holds it for a moment, and the swarm lists it longer."""
+    last = "it is listed still"
+    for _ in range(150):
         try:
             client.remove_network(network)
         except NotFound:
             return
-        except APIError:
-            # The service's task still holds it; it goes within seconds.
-            time.sleep(0.2)
-        else:
-            return
+        except APIError as error:
+            last = error.explanation
+        time.sleep(0.2)
+    raise RuntimeError(f"network {network} was not removed: {last}")
 
 
 def _proxy_container(client: docker.APIClient, service: str) -> str:

@@ -21,7 +21,16 @@ ALREADY_SHOWN = 32
 def user_frames(error: BaseException, root: str) -> str:
     """The error's trace without the frames above the program: this file, the SDK's start and the import machinery."""
     frames = traceback.extract_tb(error.__traceback__)
-    first = next((n for n, frame in enumerate(frames) if frame.filename.startswith(root)), 0)
+    above = [
+        n
+        for n, frame in enumerate(frames)
+        if frame.filename in (__file__, "<frozen runpy>", "<frozen importlib._bootstrap>")
+    ]
+    own = [
+        n for n, frame in enumerate(frames) if frame.filename.startswith(root) and "site-packages" not in frame.filename
+    ]
+    # An error from a callback has no frame of this file: it starts where the program's own code does.
+    first = above[-1] + 1 if above else next(iter(own), 0)
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames[first:])]
     return "".join([*lines, *traceback.format_exception_only(type(error), error)])
 
