@@ -12,7 +12,7 @@ import pulumi
 from docker.errors import APIError, NotFound
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
 
-from components.docker.inspection import engine_client
+from components.docker.inspection import engine_client, listed
 
 PLUGIN_TIMEOUT_SECONDS = 30
 RUNTIME = Path(__file__).parents[2] / "runtime"
@@ -93,7 +93,9 @@ class _HomeVolumeDriverProvider(ResourceProvider):
         with engine_client(_props["engine"]) as client:
             if _find(client, _props["plugin"]) is None:
                 return
-            # Volumes of the driver are entries in Docker's books; the homes stay in the pool.
+            # Docker forgets the volumes, or it waits for their driver at every start; the homes stay in the pool.
+            for volume in listed(client.volumes(filters={"driver": _props["plugin"]}), "Volumes"):
+                client.remove_volume(volume["Name"], force=True)
             client.disable_plugin(_props["plugin"], force=True)
             client.remove_plugin(_props["plugin"], force=True)
 

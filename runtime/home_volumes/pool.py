@@ -8,7 +8,6 @@ import fcntl
 import os
 import re
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +16,6 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}")
 _SIZE = re.compile(r"(\d+)([KMGT]?)i?B?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SMALLEST = 16 * 2**20
-
-REMOVED = "removed"
-"""Folder in the pool that removed homes are moved to; nothing here deletes them."""
 
 
 class HomeError(Exception):
@@ -66,13 +62,10 @@ class HomePool:
                 os.truncate(image, size)
 
     def remove(self, name: str) -> None:
-        """Move the home aside into `removed/`; what people made is not deleted here."""
-        image = self._existing(name)
+        """Let Docker forget the volume; the home stays, and a volume of the same name has it again."""
+        self._existing(name)
         if self._users.get(name):
             raise HomeError(f"home {name} is in use")
-        aside = self._images / REMOVED
-        aside.mkdir(exist_ok=True)
-        image.rename(aside / f"{name}.{time.time_ns()}.img")
 
     def mount(self, name: str, user: str) -> Path:
         """Mount the home for the container `user` and return where; further containers share the mount."""
