@@ -18,7 +18,6 @@ class Role(str, Enum):
     CONTROL_NETWORK = "control-network"
     EDGE_NETWORK = "edge-network"
     FRONT_NETWORK = "front-network"
-    HUB_SETTINGS = "hub-settings"
     HUB_DATA = "hub-data"
     HOMES = "homes"
 
