@@ -3,7 +3,7 @@
 import base64
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -11,12 +11,14 @@ import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
 
+from components.docker.egress_guard import egress_guard
 from components.docker.home_volumes import HomeVolumeDriver
 from components.docker.images import REGISTRY_IMAGE, build_image
-from components.docker.labels import Role, labels
+from components.docker.labels import Role, labels, stack_label
+from components.docker.open_network import OpenNetwork, bridge_name, open_network_name
 from components.docker.overlay import AWS_DEFAULT_VPC, AddressPlan, parse_pool, plan_addresses
 from components.docker.prepull import pre_puller
-from components.docker.probe import EgressProbe, destinations
+from components.docker.probe import EgressProbe, EgressProbeInputs, destinations
 from components.docker.service import platform_service
 from components.docker.spawned_servers import SpawnedServers
 from components.docker.swarm_mode import SwarmMode
@@ -34,6 +36,7 @@ from components.quotas import (
 IMAGE_DISK_BYTES = 6 * 2**30
 """Disk that the images take while they are built: about 2 GB of layers, their contexts and the volume driver."""
 
+DEFAULT_POOL = "10.213.0.0/16"
 SHORTEST_USER_PASSWORD = 8
 SETTINGS_PATH = "/run/hub-settings.json"
 CADDYFILE_PATH = "/run/Caddyfile"
@@ -47,6 +50,14 @@ class Images:
     base: pulumi.Output[str]
     hub: pulumi.Output[str]
     notebook: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class Passwords:
+    """What users and administrators log in with."""
+
+    user: pulumi.Output[str]
+    admin: pulumi.Output[str]
 
 
 class HubUser(TypedDict):
@@ -82,7 +93,7 @@ class SwarmClusterArgs(TypedDict):
     fleetQuota: NotRequired[FleetQuota]
     """What all servers may use."""
     egressProfile: NotRequired[EgressProfile]
-    """What servers may reach. Default `closed`."""
+    """What servers may reach: `closed` or `open`. Default `closed`."""
     notebookImage: NotRequired[str]
     """Image of the single-user server by digest (`name@sha256:…`). Default: built from `images/notebook`."""
     buildFromRegistry: NotRequired[bool]
@@ -95,7 +106,7 @@ class SwarmCluster(pulumi.ComponentResource):
     """A JupyterHub on a Docker Swarm: TLS proxy, proxy and hub as services, a service for each user's server.
 
     Each server has a home of a fixed size that is kept, hard limits, and an internal network that only the proxy
-    shares. A restart of the hub cuts nobody off.
+    shares; under the egress profile `open` also a bridge to public addresses. A restart of the hub cuts nobody off.
     """
 
     url: pulumi.Output[str]
@@ -123,84 +134,46 @@ class SwarmCluster(pulumi.ComponentResource):
         if errors:
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed", errors)
 
-        engine = args.get("engine", "unix:///var/run/docker.sock")
-        self._name = name
-        self._plan = plan_addresses(args.get("addressPool", "10.213.0.0/16"))
+        self._name, self._args = name, args
+        self._engine = args.get("engine", "unix:///var/run/docker.sock")
+        self._plan = plan_addresses(args.get("addressPool", DEFAULT_POOL))
         self._profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
-        provider = docker.Provider(f"{name}-engine", host=engine, opts=pulumi.ResourceOptions(parent=self))
-        swarm = SwarmMode(
-            f"{name}-swarm",
-            {
-                "engine": engine,
-                "stack": name,
-                "advertise_address": args.get("advertiseAddress", "127.0.0.1"),
-                "address_pool": args.get("addressPool", "10.213.0.0/16"),
-                "swarm_pool": self._plan.swarm,
-                "reserved_ranges": sorted(args.get("reservedRanges", [AWS_DEFAULT_VPC])),
-                "port": args.get("port", 8443),
-                "disk_bytes": IMAGE_DISK_BYTES,
-            },
-            opts=pulumi.ResourceOptions(parent=self),
-        )
+        self._local = pulumi.ResourceOptions(parent=self)
+        provider = docker.Provider(f"{name}-engine", host=self._engine, opts=self._local)
+        swarm = self._swarm()
         self._child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[swarm])
-        local = pulumi.ResourceOptions(parent=self)
 
-        images = self._images(args)
+        images = self._images()
         networks = {
             "control": self._network("control", Role.CONTROL_NETWORK, self._plan.control, internal=True),
             "edge": self._network("edge", Role.EDGE_NETWORK, self._plan.edge, internal=True),
             "front": self._network("front", Role.FRONT_NETWORK, self._plan.front, internal=False),
         }
-        hub_data = self._volume("hub-data", Role.HUB_DATA, keep=args.get("dataProtection", True))
-        homes = self._volume("homes", Role.HOMES, keep=args.get("dataProtection", True))
-        driver = HomeVolumeDriver(
-            f"{name}-home-driver",
-            {"engine": engine, "plugin": f"hubstack/{name}-homes:1", "image": images.base, "pool": homes.mountpoint},
-            opts=local,
-        )
-
+        keep = args.get("dataProtection", True)
+        hub_data = self._volume("hub-data", Role.HUB_DATA, keep=keep)
+        homes = self._volume("homes", Role.HOMES, keep=keep)
+        driver = self._home_driver(images.base, homes)
+        way_out = self._way_out(images.hub)
         servers = SpawnedServers(
             f"{name}-servers",
-            {"engine": engine, "stack": name, "home_driver": driver.plugin},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm]),
+            {"engine": self._engine, "stack": name, "home_driver": driver.plugin},
+            # Their way out is guarded until the last of them is gone.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm, *way_out]),
         )
 
-        generated = random.RandomPassword(f"{name}-user-password", length=20, special=False, opts=local)
-        admin = random.RandomPassword(f"{name}-admin-password", length=40, special=False, opts=local)
-        password = pulumi.Output.secret(args.get("password") or generated.result)
-        certificate = self_signed_certificate(f"{name}-tls", args.get("domain", "localhost"), local)
-        secrets = {
-            "proxy-token": self._secret("proxy-token", self._token("proxy-token").hex),
-            "cookie-secret": self._secret("cookie-secret", self._token("cookie-secret").hex),
-            "user-password": self._secret("user-password", password),
-            "admin-password": self._secret("admin-password", admin.result),
-            "tls-cert": self._secret("tls-cert", certificate.chain),
-            "tls-key": self._secret("tls-key", certificate.key),
-        }
-
+        passwords = self._passwords()
+        secrets = self._secrets(passwords)
         settings = self._config("hub-settings", hub_settings(name, args, self._plan))
-        self._pre_pull(images.notebook)
+        pre_puller(f"{name}-pre-puller", stack=name, image=images.notebook, opts=self._child)
         proxy = self._proxy(images.hub, networks, secrets)
         environment = {"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin}
         hub = self._hub(images.hub, networks, secrets, settings, hub_data, environment, servers)
         tls_proxy = self._tls_proxy(images.hub, networks, secrets, port=args.get("port", 8443))
-        EgressProbe(
-            f"{name}-egress-probe",
-            {
-                "engine": engine,
-                "stack": name,
-                "image": images.notebook,
-                "subnet": probe_subnet(self._plan),
-                "profile": self._profile.value,
-                "proxy_service": proxy.name,
-                "forbidden": destinations(self._plan, self._profile.value),
-            },
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[hub, proxy, tls_proxy]),
-        )
+        self._probe(images.notebook, proxy, depends_on=[hub, proxy, tls_proxy, *way_out])
 
         self.url = hub.id.apply(lambda _: f"https://{args.get('domain', 'localhost')}:{args.get('port', 8443)}")
-        self.password = password
-        self.adminPassword = pulumi.Output.secret(admin.result)
+        self.password = passwords.user
+        self.adminPassword = passwords.admin
         self.homesVolume = homes.name
         self.register_outputs(
             {
@@ -211,8 +184,90 @@ class SwarmCluster(pulumi.ComponentResource):
             }
         )
 
-    def _images(self, args: SwarmClusterArgs) -> Images:
-        rootfs = not args.get("buildFromRegistry", False)
+    def _swarm(self) -> SwarmMode:
+        args = self._args
+        return SwarmMode(
+            f"{self._name}-swarm",
+            {
+                "engine": self._engine,
+                "stack": self._name,
+                "advertise_address": args.get("advertiseAddress", "127.0.0.1"),
+                "address_pool": args.get("addressPool", DEFAULT_POOL),
+                "swarm_pool": self._plan.swarm,
+                "reserved_ranges": sorted(args.get("reservedRanges", [AWS_DEFAULT_VPC])),
+                "port": args.get("port", 8443),
+                "disk_bytes": IMAGE_DISK_BYTES,
+            },
+            opts=self._local,
+        )
+
+    def _home_driver(self, image: pulumi.Input[str], homes: docker.Volume) -> HomeVolumeDriver:
+        plugin = f"hubstack/{self._name}-homes:1"
+        return HomeVolumeDriver(
+            f"{self._name}-home-driver",
+            {"engine": self._engine, "plugin": plugin, "image": image, "pool": homes.mountpoint},
+            opts=self._local,
+        )
+
+    def _way_out(self, image: pulumi.Input[str]) -> list[pulumi.Resource]:
+        """The network and the guard of servers that reach the outside; nothing for a closed profile."""
+        if self._profile is EgressProfile.CLOSED:
+            return []
+        network = OpenNetwork(
+            f"{self._name}-open-network",
+            {"engine": self._engine, "stack": self._name, "subnet": self._plan.open},
+            opts=pulumi.ResourceOptions.merge(self._local, pulumi.ResourceOptions(depends_on=self._child.depends_on)),
+        )
+        guard = egress_guard(
+            f"{self._name}-egress-guard",
+            stack=self._name,
+            image=image,
+            host_network=network.host,
+            bridge=bridge_name(self._name),
+            subnet=self._plan.open,
+            opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[network])),
+        )
+        return [network, guard]
+
+    def _probe(
+        self, image: pulumi.Input[str], proxy: docker.Service, *, depends_on: Sequence[pulumi.Resource]
+    ) -> EgressProbe:
+        inputs: EgressProbeInputs = {
+            "engine": self._engine,
+            "stack": self._name,
+            "image": image,
+            "subnet": probe_subnet(self._plan),
+            "profile": self._profile.value,
+            "proxy_service": proxy.name,
+            "forbidden": destinations(self._plan, self._profile.value),
+        }
+        if self._profile is EgressProfile.OPEN:
+            inputs["open_network"] = open_network_name(self._name)
+        opts = pulumi.ResourceOptions(parent=self, depends_on=depends_on)
+        return EgressProbe(f"{self._name}-egress-probe", inputs, opts=opts)
+
+    def _passwords(self) -> Passwords:
+        generated = random.RandomPassword(f"{self._name}-user-password", length=20, special=False, opts=self._local)
+        admin = random.RandomPassword(f"{self._name}-admin-password", length=40, special=False, opts=self._local)
+        return Passwords(
+            user=pulumi.Output.secret(self._args.get("password") or generated.result),
+            admin=pulumi.Output.secret(admin.result),
+        )
+
+    def _secrets(self, passwords: Passwords) -> dict[str, docker.Secret]:
+        certificate = self_signed_certificate(f"{self._name}-tls", self._args.get("domain", "localhost"), self._local)
+        values: dict[str, pulumi.Input[str]] = {
+            "proxy-token": self._token("proxy-token").hex,
+            "cookie-secret": self._token("cookie-secret").hex,
+            "user-password": passwords.user,
+            "admin-password": passwords.admin,
+            "tls-cert": certificate.chain,
+            "tls-key": certificate.key,
+        }
+        return {name: self._secret(name, value) for name, value in values.items()}
+
+    def _images(self) -> Images:
+        rootfs = not self._args.get("buildFromRegistry", False)
         of_source: dict[str, pulumi.Input[str]] = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
         base, digest = build_image(
             f"{self._name}-base", "base", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
@@ -220,7 +275,7 @@ class SwarmCluster(pulumi.ComponentResource):
         hub, _ = build_image(
             f"{self._name}-hub-image", "hub", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
         )
-        given = args.get("notebookImage")
+        given = self._args.get("notebookImage")
         if given:
             return Images(base.image_id, hub.image_id, pulumi.Output.from_input(given))
         # By its tag, which is a hash of its inputs: BuildKit looks an id up in a registry.
@@ -256,22 +311,19 @@ class SwarmCluster(pulumi.ComponentResource):
         )
 
     def _token(self, name: str) -> random.RandomId:
-        return random.RandomId(f"{self._name}-{name}", byte_length=32, opts=pulumi.ResourceOptions(parent=self))
+        return random.RandomId(f"{self._name}-{name}", byte_length=32, opts=self._local)
 
     def _secret(self, name: str, value: pulumi.Input[str]) -> docker.Secret:
         # A secret in use can be neither changed nor removed: a new one takes its place under another name.
         return docker.Secret(
             f"{self._name}-{name}-secret",
             data=pulumi.Output.secret(value).apply(encoded),
-            labels=[docker.SecretLabelArgs(label="hubstack.stack", value=self._name)],
+            labels=[docker.SecretLabelArgs(**stack_label(self._name))],
             opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(additional_secret_outputs=["data"])),
         )
 
     def _config(self, name: str, text: str) -> docker.ServiceConfig:
         return docker.ServiceConfig(f"{self._name}-{name}", data=encoded(text), opts=self._child)
-
-    def _pre_pull(self, image: pulumi.Input[str]) -> docker.Service:
-        return pre_puller(f"{self._name}-pre-puller", stack=self._name, image=image, opts=self._child)
 
     def _proxy(
         self, image: pulumi.Input[str], networks: dict[str, docker.Network], secrets: dict[str, docker.Secret]
@@ -380,7 +432,10 @@ def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
         "users": users,
         "quota": user_quota_document(args.get("userQuota", {})),
         "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
-        "egress": {"profile": profile.value},
+        "egress": {
+            "profile": profile.value,
+            "network": open_network_name(name) if profile is EgressProfile.OPEN else None,
+        },
         "user_subnets": plan.users,
         "proxy_service": f"{name}-proxy",
         "hub_service": f"{name}-hub",
@@ -399,7 +454,7 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
     if not 1 <= port <= HIGHEST_PORT:
         wrong("port", f"{port} is not a TCP port; 1 to {HIGHEST_PORT}")
     try:
-        parse_pool(args.get("addressPool", "10.213.0.0/16"))
+        parse_pool(args.get("addressPool", DEFAULT_POOL))
     except ValueError as error:
         wrong("addressPool", str(error))
     names = [user["name"] for user in args["users"]]

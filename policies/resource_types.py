@@ -3,5 +3,6 @@
 SERVICE = "docker:index/service:Service"
 CONTAINER = "docker:index/container:Container"
 NETWORK = "docker:index/network:Network"
+OPEN_NETWORK = "pulumi-python:dynamic/docker:OpenNetwork"
 CONFIG = "docker:index/serviceConfig:ServiceConfig"
 IMAGE = "docker:index/remoteImage:RemoteImage"

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,6 +110,16 @@ class Stack:
             check=True,
         )
         return json.loads(done.stdout)
+
+    @contextmanager
+    def deployed(self, *arguments: str) -> Iterator["Stack"]:
+        """Deploy the stack; destroy it at the end, after which nothing may be left, however the update went."""
+        try:
+            self.up("--skip-preview", *arguments)
+            yield self
+        finally:
+            self.destroy()
+        assert left_on_the_engine(self.label) == {}
 
     def destroy(self) -> str:
         """Destroy the stack."""

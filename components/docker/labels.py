@@ -15,9 +15,14 @@ class Role(str, Enum):
     PROXY = "proxy"
     TLS_PROXY = "tls-proxy"
     PRE_PULLER = "pre-puller"
+    EGRESS_GUARD = "egress-guard"
+    EGRESS_PROBE = "egress-probe"
     CONTROL_NETWORK = "control-network"
     EDGE_NETWORK = "edge-network"
     FRONT_NETWORK = "front-network"
+    OPEN_NETWORK = "open-network"
+    USER_NETWORK = "user-network"
+    USER_SERVER = "user-server"
     HUB_DATA = "hub-data"
     HOMES = "homes"
 
@@ -29,7 +34,12 @@ class Label(TypedDict):
     value: str
 
 
+def stack_label(stack: str) -> Label:
+    """The label of everything that belongs to `stack`."""
+    return {"label": STACK_LABEL, "value": stack}
+
+
 def labels(stack: str, role: Role, *, data: bool = False) -> list[Label]:
     """The labels of an object with `role` in `stack`; `data` marks what people made."""
-    marked: list[Label] = [{"label": STACK_LABEL, "value": stack}, {"label": ROLE_LABEL, "value": role.value}]
+    marked: list[Label] = [stack_label(stack), {"label": ROLE_LABEL, "value": role.value}]
     return [*marked, {"label": DATA_LABEL, "value": "true"}] if data else marked

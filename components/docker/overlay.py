@@ -22,6 +22,8 @@ class AddressPlan:
     """TLS proxy and the published port."""
     swarm: str
     """Swarm's own networks, such as `ingress`."""
+    open: str
+    """Servers of an `open` egress profile, on each node's own bridge."""
     users: str
     """One /28 for each user's server."""
 
@@ -49,7 +51,7 @@ def plan_addresses(pool: str) -> AddressPlan:
     parts = list(platform.subnets(prefixlen_diff=3))
     names = ("control", "edge", "front")
     cut = {name: str(next(iter(part.subnets(new_prefix=24)))) for name, part in zip(names, parts, strict=False)}
-    return AddressPlan(**cut, swarm=str(parts[3]), users=str(users))
+    return AddressPlan(**cut, swarm=str(parts[3]), open=str(parts[4]), users=str(users))
 
 
 def parse_pool(pool: str) -> ipaddress.IPv4Network:

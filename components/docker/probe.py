@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import docker
 import pulumi
@@ -24,14 +24,17 @@ from docker.types import (
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client, section
-from components.docker.labels import ROLE_LABEL, STACK_LABEL
+from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
 from components.docker.overlay import AddressPlan
+from components.docker.removal import disconnect_all, remove_network
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 PROBE_SOURCE = Path(__file__).parents[2] / "runtime" / "egress_probe" / "__main__.py"
-PROBE_ROLE = "egress-probe"
 PROBE_TIMEOUT_SECONDS = 90
+GUARD_WAIT_SECONDS = 60
+NO_RESOLVER = DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"])
+"""Name servers of a closed server: none; see `runtime/hub/spawner.py`."""
 PROXY_WAIT_SECONDS = 60
 
 
@@ -104,6 +107,8 @@ class EgressProbeInputs(TypedDict):
     """Subnet of the probe's network, part of the users' range."""
     profile: pulumi.Input[str]
     """The egress profile that is proved."""
+    open_network: NotRequired[pulumi.Input[str]]
+    """Network that servers of an `open` profile leave by."""
     proxy_service: pulumi.Input[str]
     """Service of the proxy, which joins the probe's network as it joins a user's."""
     forbidden: pulumi.Input[list[Destination]]
@@ -158,6 +163,9 @@ def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]
         "forbidden": _plain(props["forbidden"]),
         "required": [destination("tcp", "proxy", 8000, "the proxy, which users and their servers need")],
     }
+    way_out = props.get("open_network")
+    if way_out:
+        _wait_for_guard(client, props["stack"])
     with _probe_network(client, name, props) as (network, join):
         task = TaskTemplate(
             container_spec=ContainerSpec(
@@ -169,11 +177,11 @@ def run_probe(client: docker.APIClient, props: dict[str, Any]) -> dict[str, Any]
                 labels=_labels(props),
                 # Docker's resolver does not know the aliases of a task that joined while it ran.
                 hosts={"proxy": last_host(props["subnet"])},
-                dns_config=DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"]),
+                dns_config=None if way_out else NO_RESOLVER,
             ),
             resources=Resources(cpu_limit=10**9, mem_limit=256 * 2**20),
             restart_policy=RestartPolicy(condition="none"),
-            networks=[{"Target": network}],
+            networks=[{"Target": target} for target in (network, way_out) if target],
         )
         service = client.create_service(
             task, name=name, labels=_labels(props), endpoint_spec=EndpointSpec(mode="dnsrr")
@@ -238,7 +246,7 @@ def _probe_network(
     finally:
         with contextlib.suppress(APIError):
             client.disconnect_container_from_network(proxy, name, force=True)
-        _remove_network(client, name)
+        remove_network(client, name)
 
 
 def _remove_leftovers(client: docker.APIClient, name: str) -> None:
@@ -246,24 +254,18 @@ def _remove_leftovers(client: docker.APIClient, name: str) -> None:
     for service in client.services(filters={"name": name}):
         client.remove_service(service["ID"])
     for network in client.networks(names=[name]):
-        for container in section(client.inspect_network(network["Id"]), "Containers"):
-            with contextlib.suppress(APIError):
-                client.disconnect_container_from_network(container, network["Id"], force=True)
-        _remove_network(client, network["Id"])
+        disconnect_all(client, network["Id"])
+        remove_network(client, network["Id"])
 
 
-def _remove_network(client: docker.APIClient, network: str) -> None:
-    """Remove the network and wait until it is gone: its task holds it for a moment, and the swarm lists it longer."""
-    last = "it is listed still"
-    for _ in range(150):
-        try:
-            client.remove_network(network)
-        except NotFound:
-            return
-        except APIError as error:
-            last = error.explanation
-        time.sleep(0.2)
-    raise RuntimeError(f"network {network} was not removed: {last}")
+def _wait_for_guard(client: docker.APIClient, stack: str) -> None:
+    """Wait until the guard says that its rules are in place: before, nothing answers whatever they are."""
+    deadline = time.monotonic() + GUARD_WAIT_SECONDS
+    mine = [f"{STACK_LABEL}={stack}", f"{ROLE_LABEL}={Role.EGRESS_GUARD.value}"]
+    while not client.containers(filters={"label": mine, "health": "healthy"}):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the egress guard is not ready; see: docker service ps --no-trunc {stack}-egress-guard")
+        time.sleep(0.3)
 
 
 def _proxy_container(client: docker.APIClient, service: str) -> str:
@@ -278,7 +280,7 @@ def _proxy_container(client: docker.APIClient, service: str) -> str:
 
 
 def _labels(props: dict[str, Any]) -> dict[str, str]:
-    return {STACK_LABEL: props["stack"], ROLE_LABEL: PROBE_ROLE}
+    return {STACK_LABEL: props["stack"], ROLE_LABEL: Role.EGRESS_PROBE.value}
 
 
 def _plain(value: Json) -> Json:

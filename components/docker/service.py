@@ -9,6 +9,9 @@ import pulumi_docker as docker
 from components.docker.labels import Role, labels
 from components.quotas import parse_size
 
+STOP_GRACE_PERIOD = "10s"
+"""Time to end between SIGTERM and SIGKILL. Without it the provider sends 0 s: every update would kill the database."""
+
 
 class PlatformService(TypedDict):
     """What differs between the platform's services."""
@@ -57,6 +60,7 @@ def platform_service(name: str, stack: str, spec: PlatformService, opts: pulumi.
         env=dict(spec.get("environment", {})),
         read_only=True,
         cap_drops=["ALL"],
+        stop_grace_period=STOP_GRACE_PERIOD,
         labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(**mark) for mark in marks],
         secrets=[
             docker.ServiceTaskSpecContainerSpecSecretArgs(

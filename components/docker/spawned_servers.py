@@ -9,7 +9,8 @@ from docker.errors import APIError, NotFound
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client, section
-from components.docker.labels import STACK_LABEL
+from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
+from components.docker.removal import disconnect_all
 
 REMOVAL_TIMEOUT_SECONDS = 60
 
@@ -63,12 +64,14 @@ def remove_servers(client: docker.APIClient, stack: str) -> None:
     filters = {"label": f"{STACK_LABEL}={stack}"}
     if not client.info()["Swarm"]["ControlAvailable"]:
         return
-    for service in client.services(filters={"label": [f"{STACK_LABEL}={stack}", "hubstack.role=user-server"]}):
+    servers = [f"{STACK_LABEL}={stack}", f"{ROLE_LABEL}={Role.USER_SERVER.value}"]
+    for service in client.services(filters={"label": servers}):
         client.remove_service(service["ID"])
     deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
     left = [""]
     while left and time.monotonic() < deadline:
-        left = [network["Name"] for network in client.networks(filters=filters) if not _removed(client, network["Id"])]
+        left = [container["Names"][0] for container in client.containers(all=True, filters={"label": servers})]
+        left += [network["Name"] for network in client.networks(filters=filters) if not _removed(client, network["Id"])]
         if left:
             time.sleep(0.5)
     if left:
@@ -78,9 +81,10 @@ def remove_servers(client: docker.APIClient, stack: str) -> None:
 def _removed(client: docker.APIClient, network: str) -> bool:
     try:
         details = client.inspect_network(network)
-        if section(details, "Labels").get("hubstack.role") != "user-network":
+        if section(details, "Labels").get(ROLE_LABEL) != Role.USER_NETWORK.value:
             # The stack's own networks are resources of their own.
             return True
+        disconnect_all(client, network)
         client.remove_network(network)
     except NotFound:
         return True

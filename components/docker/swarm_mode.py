@@ -25,6 +25,7 @@ from components.docker.inspection import (
     routes_in_use,
     section,
 )
+from components.docker.open_network import bridge_name
 from components.docker.overlay import RangeInUse, collisions
 
 
@@ -131,7 +132,7 @@ def _failures(news: dict[str, Any], *, first_time: bool) -> list[CheckFailure]:
     except APIError as error:
         failures.append(CheckFailure("engine", f"the engine at {engine} refused: {error.explanation}"))
     if is_local(engine):
-        in_use += routes_in_use()
+        in_use += routes_in_use((bridge_name(stack),))
     advice = "set hubstack:addressPool to a range that nothing uses"
     failures += [CheckFailure("address_pool", f"{sentence}; {advice}") for sentence in collisions(pool, in_use)]
     return failures

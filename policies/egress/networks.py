@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.hub_settings import hub_settings, is_hub_settings
+from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import UNKNOWN, Value, as_mapping, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.resource_types import CONFIG, CONTAINER, NETWORK, SERVICE
+from policies.resource_types import CONFIG, CONTAINER, NETWORK, OPEN_NETWORK, SERVICE
 
 NOT_INTERNAL = frozenset({"front-network"})
 """Roles of networks that may have a way out; every other one is internal, whatever it is called."""
@@ -70,20 +70,28 @@ def no_host_network(_name: str, properties: Value, _config: Mapping[str, Any]) -
 
 
 @REGISTRY.check(
+    "open-network",
+    family="egress",
+    severity="critical",
+    types=(OPEN_NETWORK,),
+    remediation="Set hubstack:egressProfile to closed, or allowOpen in the policy pack's configuration.",
+)
+def open_network(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A network with a way out for users' servers exists only where it is allowed."""
+    if config.get("allowOpen") is not True:
+        yield violation(f"opens a way out for users' servers of {read(properties, 'stack')}")
+
+
+@REGISTRY.check(
     "egress-profile",
     family="egress",
     severity="critical",
     types=(CONFIG,),
     remediation="Set hubstack:egressProfile to closed, or allowOpen in the policy pack's configuration.",
 )
-def egress_profile(name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+@on_hub_settings
+def egress_profile(settings: Settings, config: Mapping[str, Any]) -> Iterator[Finding]:
     """Users' servers have an egress profile, and an open one only where it is allowed."""
-    if not is_hub_settings(name):
-        return
-    settings = hub_settings(properties)
-    if settings is None:
-        yield undecided("data")
-        return
     profile = as_mapping(settings.get("egress")).get("profile")
     if profile not in PROFILES:
         yield violation(f"has no egress profile that this pack knows ({profile!r}; {', '.join(PROFILES)})")

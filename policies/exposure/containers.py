@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.egress_guard import is_egress_guard
 from policies.reader import UNKNOWN, Value, entries, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
 from policies.resource_types import CONTAINER, IMAGE, SERVICE
@@ -104,7 +105,10 @@ def image_pinned(_name: str, properties: Value, _config: Mapping[str, Any]) -> I
     remediation="Remove it; a notebook service needs none of these.",
 )
 def no_privileges(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Nothing is privileged, shares the host's namespaces or adds capabilities (CIS Docker 5.4, 5.5, 5.16, 5.17)."""
+    """Nothing is privileged, shares the host's namespaces or adds capabilities, but the egress guard's one.
+
+    CIS Docker 5.4, 5.5, 5.16, 5.17.
+    """
     wanted = {"privileged": (True,), "pidMode": ("host",), "ipcMode": ("host",), "usernsMode": ("host",)}
     for key, bad in wanted.items():
         value = read(properties, key)
@@ -114,6 +118,8 @@ def no_privileges(_name: str, properties: Value, _config: Mapping[str, Any]) -> 
             yield violation(f"has {key} {value!r}")
     for path in (("taskSpec", "containerSpec", "capAdds"), ("capabilities", "adds"), ("devices",)):
         for added in items(properties, *path):
+            if added == "CAP_NET_ADMIN" and path[0] == "taskSpec" and is_egress_guard(properties):
+                continue
             yield undecided(".".join(path)) if added is UNKNOWN else violation(f"adds {added!r} ({'.'.join(path)})")
 
 

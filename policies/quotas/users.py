@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policies.hub_settings import hub_settings, is_hub_settings
-from policies.reader import Value, as_mapping, is_number
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.hub_settings import Settings, on_hub_settings
+from policies.reader import as_mapping, is_number
+from policies.registry import REGISTRY, Finding, violation
 from policies.resource_types import CONFIG
 
 REQUIRED = ("cpu", "memory_bytes", "processes", "home_bytes", "tmp_bytes", "idle_seconds", "max_age_seconds")
@@ -19,14 +19,9 @@ MAXIMA = {"cpu": "maxCpu", "memory_bytes": "maxMemoryBytes", "max_age_seconds": 
     types=(CONFIG,),
     remediation="Set it in hubstack:userQuota.",
 )
-def user_quota_complete(name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+@on_hub_settings
+def user_quota_complete(settings: Settings, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """A user's server is limited in CPU, memory, processes, home, /tmp, idle time and age."""
-    if not is_hub_settings(name):
-        return
-    settings = hub_settings(properties)
-    if settings is None:
-        yield undecided("data")
-        return
     quota = as_mapping(settings.get("quota"))
     for key in REQUIRED:
         value = quota.get(key)
@@ -41,14 +36,9 @@ def user_quota_complete(name: str, properties: Value, _config: Mapping[str, Any]
     types=(CONFIG,),
     remediation="Lower it in hubstack:userQuota, or raise the maximum in the policy pack's configuration.",
 )
-def user_quota_maximum(name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+@on_hub_settings
+def user_quota_maximum(settings: Settings, config: Mapping[str, Any]) -> Iterator[Finding]:
     """A user's quota stays within the organisation's maxima."""
-    if not is_hub_settings(name):
-        return
-    settings = hub_settings(properties)
-    if settings is None:
-        yield undecided("data")
-        return
     quota = as_mapping(settings.get("quota"))
     for key, limit in MAXIMA.items():
         value, most = quota.get(key), config.get(limit)
@@ -63,14 +53,9 @@ def user_quota_maximum(name: str, properties: Value, config: Mapping[str, Any]) 
     types=(CONFIG,),
     remediation="Set servers in hubstack:fleetQuota.",
 )
-def fleet_cap(name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+@on_hub_settings
+def fleet_cap(settings: Settings, config: Mapping[str, Any]) -> Iterator[Finding]:
     """The servers of all users together are capped."""
-    if not is_hub_settings(name):
-        return
-    settings = hub_settings(properties)
-    if settings is None:
-        yield undecided("data")
-        return
     servers, most = as_mapping(settings.get("fleet")).get("servers"), config.get("maxServers")
     if not is_number(servers) or servers <= 0:
         yield violation(f"does not cap the number of servers (fleet.servers is {servers!r})")

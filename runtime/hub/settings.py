@@ -52,7 +52,9 @@ class HubSettings:
     servers: int
     """Most servers at once, all users together."""
     egress_profile: str
-    """`closed`: servers reach nothing but the proxy."""
+    """`closed`: servers reach nothing but the proxy; `open`: public addresses too."""
+    open_network: str | None
+    """Network that servers of an `open` profile leave by; None for `closed`."""
     user_subnets: str
     """Range that each user's network is cut from."""
     proxy_service: str
@@ -78,6 +80,7 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) 
         quota=quota,
         servers=fleet["servers"],
         egress_profile=egress["profile"],
+        open_network=egress.get("network"),
         users=users,
         **fields,
     )

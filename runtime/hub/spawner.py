@@ -49,10 +49,10 @@ def container_spec(settings: HubSettings, home_volume: str, proxy_address: str) 
 
     The proxy's name stands in the hosts file: Docker's resolver does not know a task that joined while it ran.
 
-    Names are looked up at the container's own loopback, where nothing answers: the engine would
+    Without a way out, names are looked up at the container's own loopback, where nothing answers: the engine would
     otherwise pass a query on to the host's resolver, and with it whatever the name carries (CVE-2024-29018).
     """
-    return {
+    spec: dict[str, Any] = {
         "mounts": server_mounts(home_volume, settings.home_driver, settings.quota),
         "user": USER,
         "workdir": HOME,
@@ -61,8 +61,10 @@ def container_spec(settings: HubSettings, home_volume: str, proxy_address: str) 
         "cap_drop": ["ALL"],
         "labels": {STACK_LABEL: settings.stack, ROLE_LABEL: "user-server"},
         "stop_grace_period": 10 * 10**9,
-        "dns_config": DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"]),
     }
+    if settings.open_network is None:
+        spec["dns_config"] = DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"])
+    return spec
 
 
 class HubstackSpawner(SwarmSpawner):
@@ -110,7 +112,7 @@ class HubstackSpawner(SwarmSpawner):
         self.extra_container_spec = container_spec(self.settings, self.home_volume, proxy_address)
         resources = LimitedResources(cpu=quota.cpu, memory_bytes=quota.memory_bytes, processes=quota.processes)
         self.extra_task_spec = {
-            "networks": [{"Target": network}],
+            "networks": [{"Target": target} for target in (network, self.settings.open_network) if target],
             "resources": resources,
             # The hub starts servers, nobody else: after a node's restart a user comes back through the hub.
             "restart_policy": RestartPolicy(condition="none"),

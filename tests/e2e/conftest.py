@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stacks import Stack, left_on_the_engine, needs_engine_and_docker
+from tests.stacks import Stack, needs_engine_and_docker
 
 CONFIG = {
     "users": ["root admin", *(f"user{number}" for number in range(1, 9))],
@@ -20,8 +20,5 @@ CONFIG = {
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with a running hub; destroyed at the end, after which nothing may be left."""
     needs_engine_and_docker()
-    stack = Stack("e2e", tmp_path_factory.mktemp("hub"), CONFIG)
-    stack.up("--skip-preview")
-    yield stack
-    stack.destroy()
-    assert left_on_the_engine(stack.label) == {}
+    with Stack("e2e", tmp_path_factory.mktemp("hub"), CONFIG).deployed() as stack:
+        yield stack

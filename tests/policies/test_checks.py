@@ -13,7 +13,7 @@ from pulumi_policy.proxy import unknown_checking_proxy
 
 from policies.pack import POLICIES
 from policies.registry import REGISTRY
-from policies.resource_types import CONFIG, CONTAINER, IMAGE, NETWORK, SERVICE
+from policies.resource_types import CONFIG, CONTAINER, IMAGE, NETWORK, OPEN_NETWORK, SERVICE
 
 UNKNOWN = UNKNOWN_SENTINEL
 CONFIGURATION = {
@@ -165,6 +165,7 @@ ROWS = {
         {"data": UNKNOWN},
         name=HUB,
     ),
+    "open-network": Rows(OPEN_NETWORK, [], [{"stack": "hub"}], {}, None),
     "docker-socket": Rows(
         SERVICE,
         [service(), service({"mounts": [{"type": "bind", "source": "/var/run/docker.sock"}]}, role="hub")],

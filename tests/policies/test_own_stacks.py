@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pulumi_policy.proxy import unknown_checking_proxy
 
-from components import SwarmCluster
+from components import EgressProfile, SwarmCluster
 from policies.registry import REGISTRY
 from tests.policies.test_checks import CONFIGURATION
 from tests.unit.recording import Registration, record
@@ -21,22 +21,45 @@ CONFIG = "docker:index/serviceConfig:ServiceConfig"
 import policies.pack  # noqa: E402, F401  (registers the checks)
 
 
-def graph() -> list[Registration]:
-    return record(lambda: SwarmCluster("hub", {"users": [{"name": "ada"}]})).registrations
+def graph(profile: EgressProfile = EgressProfile.CLOSED) -> list[Registration]:
+    return record(lambda: SwarmCluster("hub", {"users": [{"name": "ada"}], "egressProfile": profile})).registrations
 
 
-def violations(registrations: list[Registration]) -> set[str]:
+def violations(registrations: list[Registration], **configuration: bool) -> set[str]:
     return {
         check.id
         for r in registrations
         for check, finding in REGISTRY.findings(
-            None, r.type, r.name, unknown_checking_proxy(r.properties), CONFIGURATION
+            None, r.type, r.name, unknown_checking_proxy(r.properties), {**CONFIGURATION, **configuration}
         )
     }
 
 
 def test_the_component_passes_with_its_defaults():
     assert violations(graph()) == set()
+
+
+def test_an_open_profile_passes_where_it_is_allowed_and_nowhere_else():
+    assert violations(graph(EgressProfile.OPEN), allowOpen=True) == set()
+    assert violations(graph(EgressProfile.OPEN)) == {"egress-profile", "open-network"}
+
+
+GUARD_WEAKENINGS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+    ("no-privileges", lambda p: p.update(labels=[{"label": "hubstack.role", "value": "hub"}])),
+    ("no-privileges", lambda p: container(p).update(args=["sh", "-c", "sleep infinity"])),
+    ("no-privileges", lambda p: container(p)["capAdds"].append("CAP_SYS_ADMIN")),
+    ("no-privileges", lambda p: container(p).update(args=[])),
+    ("capabilities-dropped", lambda p: container(p).pop("capDrops")),
+]
+
+
+@pytest.mark.parametrize(("check", "weaken"), GUARD_WEAKENINGS)
+def test_the_guards_rights_go_to_nothing_but_the_guard(check: str, weaken: Callable[[dict[str, Any]], object]):
+    weakened = graph(EgressProfile.OPEN)
+    [guard] = [r for r in weakened if r.name == "hub-egress-guard"]
+    weaken(guard.properties)
+
+    assert check in violations(weakened, allowOpen=True)
 
 
 def edit_settings(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], None]:

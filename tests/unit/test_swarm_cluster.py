@@ -67,6 +67,21 @@ def test_homes_and_database_are_retained_unless_the_stack_says_otherwise():
     assert not any(v.retain_on_delete for v in of_type(build(dataProtection=False), kind).values())
 
 
+def test_every_service_has_time_to_end():
+    services = of_type(build(egressProfile=EgressProfile.OPEN), SERVICE)
+
+    assert {s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for s in services.values()} == {"10s"}
+
+
+def test_an_open_profile_brings_the_guard_before_any_server():
+    recorder = build(egressProfile=EgressProfile.OPEN)
+    order = [r.name for r in recorder.registrations]
+
+    assert "hub-egress-guard" in of_type(recorder, SERVICE)
+    assert "hub-egress-guard" not in of_type(build(), SERVICE)
+    assert order.index("hub-egress-guard") < order.index("hub-servers")
+
+
 def test_secrets_are_registered_as_secrets():
     for secret in of_type(build(), "docker:index/secret:Secret").values():
         assert secret.properties["data"]["4dabf18193072939515e22adb298388d"] == "1b47061264138c4ac30d75fd1eb44270"

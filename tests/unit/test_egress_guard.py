@@ -1,0 +1,91 @@
+"""The rules that the egress guard loads, as text."""
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.docker.open_network import bridge_name
+from components.egress import METADATA_RANGES, NEVER_REACHED, PRIVATE_RANGES
+from runtime.egress_guard.rules import Bridge, filter_table, filter_table_ipv6, host_resolvers, nat_table
+
+BRIDGE = Bridge("open0", "10.213.64.0/20", NEVER_REACHED, ("10.0.0.2", "fd00::53"))
+
+
+def verdict(address: str, protocol: str = "tcp", port: int = 443) -> str:
+    """What becomes of a new connection from a server to `address`, by the rules' own order."""
+    for rule in filter_table(BRIDGE).splitlines():
+        words = rule.split()
+        if not rule.startswith(f"-A {BRIDGE.chain}-OUT ") or "conntrack" in words or "-o" in words or "!" in words:
+            continue
+        if ipaddress.ip_address(address) not in ipaddress.ip_network(words[words.index("-d") + 1]):
+            continue
+        if "-p" in words and (words[words.index("-p") + 1], words[words.index("--dport") + 1]) != (protocol, str(port)):
+            continue
+        return words[-1]
+    return "RETURN"
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "11.0.0.1"])
+def test_public_addresses_pass(address: str):
+    assert verdict(address) == "RETURN"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "169.254.170.2", "168.63.129.16", "10.0.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1"],
+)
+def test_metadata_services_and_private_ranges_do_not(address: str):
+    assert verdict(address) == "DROP"
+
+
+@given(st.sampled_from([r for r in (*METADATA_RANGES, *PRIVATE_RANGES) if ":" not in r]), st.data())
+def test_no_address_of_a_forbidden_range_passes(subnet: str, data: st.DataObject):
+    address = data.draw(st.ip_addresses(network=ipaddress.IPv4Network(subnet)))
+
+    assert verdict(str(address)) == "DROP"
+
+
+def test_a_private_resolver_of_the_host_answers_names_and_nothing_else():
+    assert verdict("10.0.0.2", "udp", 53) == "RETURN"
+    assert verdict("10.0.0.2", "tcp", 53) == "RETURN"
+    assert verdict("10.0.0.2", "tcp", 443) == "DROP"
+    assert verdict("10.0.0.3", "udp", 53) == "DROP"
+
+
+def test_the_host_and_neighbours_get_nothing_but_answers():
+    rules = filter_table(BRIDGE).splitlines()
+
+    assert [rule for rule in rules if rule.startswith(f"-A {BRIDGE.chain}-HOST")] == [
+        f"-A {BRIDGE.chain}-HOST -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        f"-A {BRIDGE.chain}-HOST -j DROP",
+    ]
+    assert f"-A {BRIDGE.chain}-OUT -o open0 -j DROP" in rules
+    assert f"-A {BRIDGE.chain}-OUT ! -s 10.213.64.0/20 -j DROP" in rules
+
+
+def test_nothing_passes_over_ipv6():
+    assert [rule.split()[-1] for rule in filter_table_ipv6(BRIDGE).splitlines() if rule.startswith("-A")] == [
+        "DROP"
+    ] * 2
+
+
+def test_addresses_are_translated_only_on_the_way_out_of_the_bridge():
+    assert f"-A {BRIDGE.chain}-NAT ! -o open0 -j MASQUERADE" in nat_table(BRIDGE)
+
+
+def test_resolvers_on_loopback_are_left_to_the_engine():
+    text = (
+        "search example.org\nnameserver 127.0.0.53\nnameserver 10.0.0.2 # VPC\nnameserver fe80::1%eth0\nnameserver x\n"
+    )
+
+    assert host_resolvers(text) == ("10.0.0.2", "fe80::1")
+
+
+@given(st.text(min_size=1, max_size=80))
+def test_names_of_bridge_and_chains_fit_the_kernel(stack: str):
+    name = bridge_name(stack)
+
+    assert len(name) <= 15
+    assert len(f"{Bridge(name, '10.0.0.0/24', (), ()).chain}-HOST") <= 28
