@@ -28,6 +28,8 @@ c.JupyterHub.hub_connect_url = "http://hub:8081"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.active_server_limit = settings.servers
 c.JupyterHub.concurrent_spawn_limit = 20
+c.JupyterHub.last_activity_interval = settings.quota.activity_interval_seconds
+c.JupyterHub.activity_resolution = min(30, settings.quota.activity_interval_seconds)
 c.JupyterHub.template_vars = {}
 
 c.ConfigurableHTTPProxy.should_start = False
@@ -56,7 +58,7 @@ c.JupyterHub.services = [
             "jupyterhub_idle_culler",
             f"--timeout={settings.quota.idle_seconds}",
             f"--max-age={settings.quota.max_age_seconds}",
-            f"--cull-every={max(5, min(60, settings.quota.idle_seconds // 2))}",
+            f"--cull-every={settings.quota.activity_interval_seconds}",
         ],
     }
 ]

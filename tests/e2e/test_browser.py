@@ -61,10 +61,11 @@ def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: we
     browser.switch_to.active_element.send_keys("print('six times seven is', 6 * 7)")
     browser.switch_to.active_element.send_keys(webdriver.Keys.SHIFT, webdriver.Keys.ENTER)
 
-    wait.until(lambda b: "six times seven is 42" in text_of(b, ".jp-OutputArea-output"))
+    wait.until(lambda b: text_of(b, ".jp-OutputArea-output"))
+    assert text_of(browser, ".jp-OutputArea-output") == "six times seven is 42"
     screenshot = ROOT / "build" / "notebook.png"
     screenshot.parent.mkdir(exist_ok=True)
-    browser.save_screenshot(str(screenshot))
+    assert browser.save_screenshot(str(screenshot))
     HubUser(hub, "user6").stop()
 
 

@@ -167,9 +167,13 @@ def test_a_hub_that_restarts_cuts_nobody_off(user: HubUser, hub: Stack):
 
 
 def test_a_proxy_that_is_replaced_finds_its_routes_again(user: HubUser, hub: Stack):
+    before, server = proxy_tasks(hub), user.container["Id"]
+    assert before
     kill_service(f"{hub.label}-proxy")
 
     wait_until(lambda: user.session.get(f"{user.url}/user/user1/api/status").status_code == 200)
+    assert proxy_tasks(hub).isdisjoint(before), "another task serves"
+    assert user.container["Id"] == server, "the user's server is the same"
 
 
 def test_secrets_are_in_no_environment_label_or_configuration(hub: Stack):
@@ -180,6 +184,11 @@ def test_secrets_are_in_no_environment_label_or_configuration(hub: Stack):
 
     assert outputs["password"] not in seen
     assert outputs["adminPassword"] not in seen
+
+
+def proxy_tasks(stack: Stack) -> set[str]:
+    label = f"com.docker.swarm.service.name={stack.label}-proxy"
+    return {c["Id"] for c in docker.APIClient(version="auto").containers(filters={"label": label})}
 
 
 def kill_service(service: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from components.docker.swarm_mode import _SwarmModeProvider
 from tests.stacks import Stack, left_on_the_engine, needs_engine_and_docker
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
@@ -94,6 +95,24 @@ def test_mistakes_on_the_engine_are_all_listed_before_anything_changes(tmp_path:
     assert "172.17.0.0/16 overlaps 172.17.0.0/16 of Docker network bridge" in output
     assert "overlaps 172.17.128.0/17 of the reserved ranges" in output
     assert left_on_the_engine(taken.label) == {}
+
+
+def test_a_disk_without_room_for_the_images_is_a_mistake_of_a_first_deployment():
+    needs_engine_and_docker()
+    inputs = {
+        "engine": "unix:///var/run/docker.sock",
+        "address_pool": "10.214.0.0/16",
+        "stack": "hubstack-full",
+        "reserved_ranges": [],
+        "port": 18454,
+        "disk_bytes": 2**60,
+    }
+
+    [failure] = _SwarmModeProvider().check({}, inputs).failures
+
+    assert failure.property == "disk_bytes"
+    assert "the images need 1073741824 GiB where the engine keeps them" in failure.reason
+    assert _SwarmModeProvider().check(inputs, inputs).failures == []
 
 
 def test_an_engine_that_does_not_answer_is_named(tmp_path: Path):

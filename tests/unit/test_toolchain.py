@@ -1,6 +1,8 @@
 """The toolchain: whole files, retries, messages, and versions that agree."""
 
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -68,3 +70,32 @@ def test_services_of_a_killed_run_are_removed_before_the_networks_that_they_hold
 
     assert [resource["inputs"]["name"] for resource in interrupted_creations(state)] == ["s", "n"]
     assert engine_address(state) == "unix:///engine"
+
+
+def environment_in_the_toolchain(**given: str) -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
+    shown = subprocess.run(
+        [ROOT / "toolchain/with", "env"],
+        env={**clean, "HUBSTACK_TOOLCHAIN": "no", **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(line.split("=", 1) for line in shown.stdout.splitlines() if line.startswith("PULUMI_"))
+
+
+def test_a_backend_that_the_user_has_set_is_left_alone():
+    chosen = environment_in_the_toolchain(PULUMI_BACKEND_URL="s3://states", PULUMI_CONFIG_PASSPHRASE="ours")
+
+    assert chosen["PULUMI_BACKEND_URL"] == "s3://states"
+    assert chosen["PULUMI_CONFIG_PASSPHRASE"] == "ours"
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in chosen
+
+
+def test_state_is_in_the_checkout_otherwise_with_a_passphrase_that_only_its_owner_reads():
+    chosen = environment_in_the_toolchain()
+    passphrase = Path(chosen["PULUMI_CONFIG_PASSPHRASE_FILE"])
+
+    assert chosen["PULUMI_BACKEND_URL"] == f"file://{ROOT}/.pulumi-state"
+    assert passphrase.is_relative_to(ROOT / ".pulumi-state")
+    assert passphrase.stat().st_mode & 0o777 == 0o600
