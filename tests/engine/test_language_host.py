@@ -9,45 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks import ROOT, needs_pulumi
+from tests.engine.small_program import cli, environment, write
 
 pytestmark = pytest.mark.engine
-
-PROJECT = "name: small\nruntime:\n  name: python\n  options:\n    toolchain: uv\n    virtualenv: .venv\n"
-
-
-@pytest.fixture
-def project(tmp_path: Path):
-    """A folder with a small program and a stack `one`."""
-    needs_pulumi()
-    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    (tmp_path / "Pulumi.yaml").write_text(PROJECT)
-    (tmp_path / "state").mkdir()
-    write(tmp_path, "import pulumi\npulumi.export('answer', 42)\n")
-    cli(tmp_path, "stack", "init", "one")
-    return tmp_path
-
-
-def write(folder: Path, program: str) -> None:
-    (folder / "__main__.py").write_text(program)
-
-
-def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PULUMI_BACKEND_URL": f"file://{folder / 'state'}", "PULUMI_CONFIG_PASSPHRASE": "tests"}
-
-
-def cli(folder: Path, *arguments: str, expect: int = 0) -> str:
-    done = subprocess.run(
-        ["pulumi", *arguments, "--non-interactive"],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 def test_a_program_goes_through_the_whole_cycle(project: Path):

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -72,8 +73,8 @@ def main() -> int:
         lines = [f"  - {detail['property_path']}: {detail['reason']}" for detail in details]
         pulumi.log.error("\n".join([str(error), *lines]))
     except KeyboardInterrupt:
-        # The engine stops programs this way; it says why itself.
-        return ALREADY_SHOWN
+        # The engine stops programs this way; it says why itself. Threads that still wait for it would hold the exit up.
+        os._exit(ALREADY_SHOWN)
     except SystemExit as error:
         return int(error.code or 0) if not isinstance(error.code, str) else 1
     except BaseException as error:  # noqa: BLE001  (whatever a user's program raises is shown to the user)
@@ -84,4 +85,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(exit_code or ALREADY_SHOWN))
+    sys.exit(exit_code)
