@@ -17,7 +17,9 @@ def disconnect_all(client: docker.APIClient, network: str) -> None:
 
     Swarm forgets a network whose tasks are gone; the node keeps it while such a container is on it.
     """
-    for container in section(client.inspect_network(network), "Containers"):
+    for member, endpoint in section(client.inspect_network(network), "Containers").items():
+        # What a killed container left behind has no container's id; its endpoint is known by its name.
+        container = endpoint["Name"] if member.startswith("ep-") else member
         with contextlib.suppress(APIError):
             client.disconnect_container_from_network(container, network, force=True)
 

@@ -9,8 +9,11 @@ import pulumi_docker as docker
 from components.docker.labels import Role, labels
 from components.quotas import parse_size
 
-STOP_GRACE_PERIOD = "10s"
-"""Time to end between SIGTERM and SIGKILL. Without it the provider sends 0 s: every update would kill the database."""
+STOP_GRACE_PERIOD = "30s"
+"""Time between SIGTERM and SIGKILL. Unset, the provider sends 0 s, and every update would kill the hub's database.
+
+The provider waits as long for the containers of a service that it deletes, and fails if they still run.
+"""
 
 
 class PlatformService(TypedDict):

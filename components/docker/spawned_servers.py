@@ -68,26 +68,30 @@ def remove_servers(client: docker.APIClient, stack: str) -> None:
     for service in client.services(filters={"label": servers}):
         client.remove_service(service["ID"])
     deadline = time.monotonic() + REMOVAL_TIMEOUT_SECONDS
-    left = [""]
+    left = {"": ""}
     while left and time.monotonic() < deadline:
-        left = [container["Names"][0] for container in client.containers(all=True, filters={"label": servers})]
-        left += [network["Name"] for network in client.networks(filters=filters) if not _removed(client, network["Id"])]
+        left = {c["Names"][0]: "its container runs" for c in client.containers(all=True, filters={"label": servers})}
+        for network in client.networks(filters=filters):
+            held = _what_holds(client, network["Id"])
+            if held:
+                left[network["Name"]] = held
         if left:
             time.sleep(0.5)
     if left:
-        raise RuntimeError(f"still in use after {REMOVAL_TIMEOUT_SECONDS} s: {', '.join(sorted(left))}")
+        told = "; ".join(f"{name} ({why})" for name, why in sorted(left.items()))
+        raise RuntimeError(f"still in use after {REMOVAL_TIMEOUT_SECONDS} s: {told}")
 
 
-def _removed(client: docker.APIClient, network: str) -> bool:
+def _what_holds(client: docker.APIClient, network: str) -> str:
+    """Remove a user's network; why that could not be done, or nothing."""
     try:
         details = client.inspect_network(network)
-        if section(details, "Labels").get(ROLE_LABEL) != Role.USER_NETWORK.value:
-            # The stack's own networks are resources of their own.
-            return True
-        disconnect_all(client, network)
-        client.remove_network(network)
+        if section(details, "Labels").get(ROLE_LABEL) == Role.USER_NETWORK.value:
+            disconnect_all(client, network)
+            client.remove_network(network)
+        # The stack's own networks are resources of their own.
     except NotFound:
-        return True
-    except APIError:
-        return False
-    return True
+        return ""
+    except APIError as error:
+        return error.explanation
+    return ""

@@ -70,7 +70,7 @@ def test_homes_and_database_are_retained_unless_the_stack_says_otherwise():
 def test_every_service_has_time_to_end():
     services = of_type(build(egressProfile=EgressProfile.OPEN), SERVICE)
 
-    assert {s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for s in services.values()} == {"10s"}
+    assert {s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for s in services.values()} == {"30s"}
 
 
 def test_an_open_profile_brings_the_guard_before_any_server():
