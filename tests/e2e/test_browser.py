@@ -63,6 +63,7 @@ def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: we
 
     wait.until(lambda b: text_of(b, ".jp-OutputArea-output"))
     assert text_of(browser, ".jp-OutputArea-output") == "six times seven is 42"
+    assert text_of(browser, ".Toastify__toast") == "", "nothing pops up over the notebook"
     screenshot = ROOT / "build" / "notebook.png"
     screenshot.parent.mkdir(exist_ok=True)
     assert browser.save_screenshot(str(screenshot))
