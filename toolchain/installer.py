@@ -28,12 +28,20 @@ exec "$python" -u -m pulumi.dynamic "$@"
 """
 
 
+EVERY_STACKS_PLUGINS = ("docker", "random", "tls")
+
+
 def main() -> int:
-    """Install what is missing and print the folder to put on `PATH`."""
+    """Install what is missing and print the folder to put on `PATH`; arguments name further plugins."""
     with (HERE / "versions.toml").open("rb") as file:
         versions = tomllib.load(file)
+    names = sorted({*EVERY_STACKS_PLUGINS, *sys.argv[1:]})
+    unknown = [name for name in names if name not in versions["plugins"]]
+    if unknown:
+        say(f"there is no plugin {unknown[0]}; versions.toml names {', '.join(sorted(versions['plugins']))}")
+        return 1
     try:
-        print(install(cache_folder() / "toolchain", versions["pulumi"], versions["plugins"]))
+        print(install(cache_folder() / "toolchain", versions["pulumi"], {n: versions["plugins"][n] for n in names}))
     except CommandFailedError as error:
         say(str(error))
         return 1
@@ -46,27 +54,16 @@ def install(cache: Path, version: str, plugins: dict[str, str]) -> Path:
     Raises:
         CommandFailedError: something could be neither found nor downloaded nor built.
     """
-    target = cache / f"bin-{_key(version, plugins)}"
-    present = all(plugin_path(name, plugin_version).exists() for name, plugin_version in plugins.items())
-    if present and (target / "complete").exists():
+    target = cache / f"bin-{_key(version)}"
+    missing = {name: plugins[name] for name in sorted(plugins) if not is_installed(name, plugins[name])}
+    if not missing and (target / "complete").exists():
         return target
     with locked(cache / "install.lock"):
         target.mkdir(parents=True, exist_ok=True)
         online: bool | None = None
-        cli = official.installed_cli(version)
-        if cli is None:
-            online = official.answers()
-            cli = official.download_cli(cache, version) if online else None
-        if cli is not None:
-            for program in cli.glob("pulumi*"):
-                _link(program, target / program.name)
-        else:
-            # A link to the file itself: the CLI takes what lies beside it for its own, and not for somebody else's.
-            _link(gobuild.build_cli(cache, version), target / "pulumi", symbolic=False)
-            _install_language_host(cache, target)
-        for name, plugin_version in sorted(plugins.items()):
-            if plugin_path(name, plugin_version).exists():
-                continue
+        if not (target / "complete").exists():
+            online = _install_cli(cache, target, version)
+        for name, plugin_version in missing.items():
             online = official.answers() if online is None else online
             plugin = official.download_plugin(cache, name, plugin_version) if online else None
             if plugin is None:
@@ -76,9 +73,32 @@ def install(cache: Path, version: str, plugins: dict[str, str]) -> Path:
     return target
 
 
-def _key(version: str, plugins: dict[str, str]) -> str:
+def _install_cli(cache: Path, target: Path, version: str) -> bool | None:
+    """Put the CLI and its language host into `target`; whether the release server answers, if it was asked."""
+    online = None
+    cli = official.installed_cli(version)
+    if cli is None:
+        online = official.answers()
+        cli = official.download_cli(cache, version) if online else None
+    if cli is not None:
+        for program in cli.glob("pulumi*"):
+            _link(program, target / program.name)
+    else:
+        # A link to the file itself: the CLI takes what lies beside it for its own, and not for somebody else's.
+        _link(gobuild.build_cli(cache, version), target / "pulumi", symbolic=False)
+        _install_language_host(cache, target)
+    return online
+
+
+def is_installed(name: str, version: str) -> bool:
+    """Whether the plugin is there; one that was built here from other sources is not."""
+    path = plugin_path(name, version)
+    built = path.is_symlink() and path.readlink().name.startswith(f"{name}-{version}-")
+    return path.exists() and (not built or path.readlink().name == gobuild.source_key(name, version))
+
+
+def _key(version: str) -> str:
     parts = [gobuild.source_key("pulumi", version)]
-    parts += [gobuild.source_key(name, plugin) for name, plugin in sorted(plugins.items())]
     parts += [file.read_text() for file in sorted(LANGUAGE_HOST.iterdir()) if file.is_file()]
     parts.append(Path(__file__).read_text())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from toolchain import aws_upstream
 from toolchain.cache import made_whole
+from toolchain.gobuild import source_key
+from toolchain.installer import is_installed, plugin_path
 from toolchain.interrupted import engine_address, interrupted_creations
 from toolchain.progress import CommandFailedError, run
 
@@ -99,3 +102,66 @@ def test_state_is_in_the_checkout_otherwise_with_a_passphrase_that_only_its_owne
     assert chosen["PULUMI_BACKEND_URL"] == f"file://{ROOT}/.pulumi-state"
     assert passphrase.is_relative_to(ROOT / ".pulumi-state")
     assert passphrase.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_plugin_that_was_built_from_other_sources_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    built = tmp_path / source_key("tls", "1.2.3")
+    built.write_text("plugin")
+    path = plugin_path("tls", "1.2.3")
+    path.parent.mkdir(parents=True)
+
+    path.symlink_to(built)
+    assert is_installed("tls", "1.2.3")
+
+    other = built.rename(tmp_path / "tls-1.2.3-0123456789ab")
+    path.unlink()
+    path.symlink_to(other)
+    assert not is_installed("tls", "1.2.3")
+
+
+SERVICE_PACKAGES = """
+import (
+	"context"
+
+	"example.org/aws/internal/service/ec2"
+	"example.org/aws/internal/service/sns"
+)
+
+func servicePackages(ctx context.Context) []conns.ServicePackage {
+	return []conns.ServicePackage{
+		ec2.ServicePackage(ctx),
+		sns.ServicePackage(ctx),
+	}
+}
+"""
+CLIENTS = """
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+)
+
+func (c *AWSClient) EC2Client(ctx context.Context) *ec2.Client { return client[*ec2.Client](ctx) }
+func (c *AWSClient) ELBClient(ctx context.Context) *elb.Client { return client[*elb.Client](ctx) }
+func (c *AWSClient) SNSClient(ctx context.Context) *sns.Client { return client[*sns.Client](ctx) }
+"""
+
+
+def test_services_that_are_not_kept_are_neither_imported_nor_registered():
+    trimmed = aws_upstream.registered_services(SERVICE_PACKAGES, {"ec2"})
+
+    assert "ec2.ServicePackage(ctx)" in trimmed
+    assert "sns" not in trimmed
+    assert '"context"' in trimmed
+
+
+def test_clients_that_nothing_calls_go_with_their_imports():
+    trimmed = aws_upstream.clients(CLIENTS, {"EC2Client", "ELBClient"})
+
+    assert "EC2Client" in trimmed
+    assert "elb.Client" in trimmed
+    assert "sns" not in trimmed
+    assert trimmed.count("github.com/aws") == 2
