@@ -11,6 +11,7 @@ import pytest
 
 from toolchain import aws_upstream
 from toolchain.cache import made_whole
+from toolchain.configuration_file import tidy_configuration
 from toolchain.gobuild import source_key
 from toolchain.installer import is_installed, plugin_path
 from toolchain.interrupted import engine_address, interrupted_creations
@@ -165,3 +166,30 @@ def test_clients_that_nothing_calls_go_with_their_imports():
     assert "elb.Client" in trimmed
     assert "sns" not in trimmed
     assert trimmed.count("github.com/aws") == 2
+
+
+def test_a_salt_that_no_secret_needs_does_not_stay_in_the_stacks_file(tmp_path: Path):
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text("# ours\nconfig:\n  hubstack:port: 8443\n")
+
+    with tidy_configuration(file):
+        file.write_text(file.read_text() + "encryptionsalt: v1:abc=:v1:def\n")
+
+    assert file.read_text() == "# ours\nconfig:\n  hubstack:port: 8443\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("encryptionsalt: v1:a\nconfig: {}\n", "encryptionsalt: v1:a\nconfig: {}\n"),
+        ("config: {}\n", "config:\n  hubstack:password:\n    secure: v1:xyz\nencryptionsalt: v1:a\n"),
+    ],
+)
+def test_a_salt_that_was_there_or_that_a_secret_needs_stays(tmp_path: Path, before: str, after: str):
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(before)
+
+    with tidy_configuration(file):
+        file.write_text(after)
+
+    assert file.read_text() == after

@@ -1,0 +1,25 @@
+"""Keeping a stack's configuration file as its owner wrote it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SALT = re.compile(r"^encryptionsalt: .*\n?", re.MULTILINE)
+SECRET = re.compile(r"^\s+(- )?secure: ", re.MULTILINE)
+
+
+@contextmanager
+def tidy_configuration(file: Path) -> Iterator[None]:
+    """Take out the salt that the CLI writes into a stack's file, unless it was there before or a secret needs it.
+
+    The salt belongs to one checkout's passphrase: committed by accident, it locks every other clone out. The state has
+    its own copy, so nothing is lost with it.
+    """
+    salted = file.exists() and bool(SALT.search(file.read_text()))
+    try:
+        yield
+    finally:
+        text = file.read_text() if file.exists() else ""
+        if not salted and SALT.search(text) and not SECRET.search(text):
+            file.write_text(SALT.sub("", text))
