@@ -1,5 +1,7 @@
 """What code that users run may reach, one value for every platform."""
 
+import ipaddress
+from collections.abc import Iterable
 from enum import Enum
 
 METADATA_RANGES = ("169.254.0.0/16", "168.63.129.16/32", "fd00:ec2::254/128")
@@ -22,3 +24,20 @@ class EgressProfile(str, Enum):
     """Nothing."""
     OPEN = "open"
     """Every public address; never `NEVER_REACHED`, another server or the host."""
+
+
+def public_ranges(excluded: Iterable[str] = NEVER_REACHED) -> tuple[str, ...]:
+    """The fewest IPv4 ranges that cover every address outside `excluded`, for platforms whose rules can only allow."""
+    left = [ipaddress.IPv4Network("0.0.0.0/0")]
+    for text in excluded:
+        gone = ipaddress.ip_network(text)
+        if not isinstance(gone, ipaddress.IPv4Network):
+            continue
+        kept: list[ipaddress.IPv4Network] = []
+        for network in left:
+            if gone.subnet_of(network):
+                kept += network.address_exclude(gone)
+            elif not network.subnet_of(gone):
+                kept.append(network)
+        left = kept
+    return tuple(str(network) for network in ipaddress.collapse_addresses(left))

@@ -1,0 +1,1 @@
+"""What topologies on AWS share: network, hosts, firewall, access, storage, names and quotas."""

@@ -1,0 +1,67 @@
+"""What a host of the cluster does when it starts: shell scripts, and the values that they are given."""
+
+import base64
+import gzip
+import io
+import shlex
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROJECT = Path(__file__).parents[3]
+
+USER_DATA_LIMIT = 16 * 1024
+"""AWS's limit on user data, in bytes before base64."""
+
+MANAGER_FILES = (
+    "runtime/__init__.py",
+    "runtime/ec2_spawner",
+    "runtime/hub/__init__.py",
+    "runtime/hub/login.py",
+)
+"""What the manager runs, relative to the project."""
+
+
+def boot_script(host: str, values: Mapping[str, str]) -> str:
+    """The script of a kind of host (`manager` or `worker`) with `values` as its read-only variables.
+
+    Raises:
+        ValueError: the script is longer than user data may be.
+    """
+    script = (HERE / f"{host}.sh").read_text()
+    shebang, _, body = script.partition("\n")
+    constants = "".join(f"readonly {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
+    text = f"{shebang}\n{constants}{body}"
+    if len(text.encode()) > USER_DATA_LIMIT:
+        raise ValueError(f"the {host}'s user data has {len(text.encode())} bytes; AWS takes {USER_DATA_LIMIT}")
+    return text
+
+
+def encoded(user_data: str) -> str:
+    """User data as AWS's API takes it."""
+    return base64.b64encode(user_data.encode()).decode()
+
+
+def archive(files: Mapping[str, bytes]) -> bytes:
+    """A gzip-compressed tar of `files` by path; the same files give the same bytes."""
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path, content in sorted(files.items()):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return gzip.compress(raw.getvalue(), mtime=0)
+
+
+def manager_bundle(settings: str) -> bytes:
+    """Everything that the manager runs: the hub's program, its and the workers' locked packages, the settings."""
+    files = {"hub-settings.json": settings.encode()}
+    for name in MANAGER_FILES:
+        path = PROJECT / name
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and file.suffix in {".py", ".lock", ".sh"}:
+                files[file.relative_to(PROJECT).as_posix()] = file.read_bytes()
+    files["runtime/ec2_spawner/notebook.lock"] = (PROJECT / "images/notebook/requirements.lock").read_bytes()
+    files["runtime/ec2_spawner/worker.sh"] = (HERE / "worker.sh").read_bytes()
+    return archive(files)

@@ -1,0 +1,141 @@
+"""A VPC with public and private subnets: the way in ends at the public ones, users' hosts are in the private ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_aws as aws
+
+from components.aws.access import allow, policy_document, trust
+from components.aws.subnets import SubnetPlan
+
+FLOW_LOG_DAYS = 30
+"""How long records of connections are kept: long enough to look into a report of abuse."""
+
+EVERYWHERE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A VPC and its subnets, one of each kind for each zone."""
+
+    vpc: aws.ec2.Vpc
+    public: tuple[aws.ec2.Subnet, ...]
+    private: tuple[aws.ec2.Subnet, ...]
+
+
+def network(
+    name: str,
+    plan: SubnetPlan,
+    zones: Sequence[str],
+    *,
+    nat_per_zone: bool,
+    opts: pulumi.ResourceOptions,
+) -> Network:
+    """Declare the VPC.
+
+    Args:
+        name: prefix of the resources' names.
+        plan: ranges of the subnets.
+        zones: names of the availability zones, as many as the plan has subnets of a kind.
+        nat_per_zone: a NAT gateway in each zone, so that the loss of one cuts no other off; otherwise one for all.
+        opts: resource options.
+    """
+    vpc = aws.ec2.Vpc(
+        name,
+        cidr_block=plan.vpc,
+        enable_dns_hostnames=True,
+        enable_dns_support=True,
+        tags={"Name": name},
+        opts=opts,
+    )
+    # The security group that comes with a VPC lets its members talk to each other and out: nothing may be left in it.
+    aws.ec2.DefaultSecurityGroup(f"{name}-default", vpc_id=vpc.id, ingress=[], egress=[], opts=opts)
+    gateway = aws.ec2.InternetGateway(name, vpc_id=vpc.id, tags={"Name": name}, opts=opts)
+    outward = aws.ec2.RouteTable(f"{name}-public", vpc_id=vpc.id, tags={"Name": f"{name}-public"}, opts=opts)
+    aws.ec2.Route(
+        f"{name}-public",
+        route_table_id=outward.id,
+        destination_cidr_block=EVERYWHERE,
+        gateway_id=gateway.id,
+        opts=opts,
+    )
+    public: list[aws.ec2.Subnet] = []
+    private: list[aws.ec2.Subnet] = []
+    inward: list[aws.ec2.RouteTable] = []
+    nats: list[aws.ec2.NatGateway] = []
+    for zone, public_cidr, private_cidr in zip(zones, plan.public, plan.private, strict=True):
+        label = f"{name}-{zone}"
+        for kind, cidr, subnets in (("public", public_cidr, public), ("private", private_cidr, private)):
+            subnets.append(
+                aws.ec2.Subnet(
+                    f"{label}-{kind}",
+                    vpc_id=vpc.id,
+                    cidr_block=cidr,
+                    availability_zone=zone,
+                    map_public_ip_on_launch=False,
+                    tags={"Name": f"{label}-{kind}"},
+                    opts=opts,
+                )
+            )
+        aws.ec2.RouteTableAssociation(f"{label}-public", route_table_id=outward.id, subnet_id=public[-1].id, opts=opts)
+        if nat_per_zone or not nats:
+            address = aws.ec2.Eip(f"{label}-nat", domain="vpc", tags={"Name": f"{label}-nat"}, opts=opts)
+            nats.append(
+                aws.ec2.NatGateway(
+                    label,
+                    subnet_id=public[-1].id,
+                    allocation_id=address.id,
+                    tags={"Name": label},
+                    opts=opts,
+                )
+            )
+        inward.append(
+            aws.ec2.RouteTable(f"{label}-private", vpc_id=vpc.id, tags={"Name": f"{label}-private"}, opts=opts)
+        )
+        aws.ec2.Route(
+            f"{label}-private",
+            route_table_id=inward[-1].id,
+            destination_cidr_block=EVERYWHERE,
+            nat_gateway_id=nats[-1].id,
+            opts=opts,
+        )
+        aws.ec2.RouteTableAssociation(
+            f"{label}-private", route_table_id=inward[-1].id, subnet_id=private[-1].id, opts=opts
+        )
+    region = aws.get_region_output(opts=pulumi.InvokeOptions(parent=opts.parent)).region
+    # Free of charge, and S3 traffic does not pass the NAT gateway.
+    aws.ec2.VpcEndpoint(
+        f"{name}-s3",
+        vpc_id=vpc.id,
+        service_name=region.apply(lambda place: f"com.amazonaws.{place}.s3"),
+        vpc_endpoint_type="Gateway",
+        route_table_ids=[table.id for table in (outward, *inward)],
+        tags={"Name": f"{name}-s3"},
+        opts=opts,
+    )
+    _flow_logs(name, vpc, opts)
+    return Network(vpc, tuple(public), tuple(private))
+
+
+def _flow_logs(name: str, vpc: aws.ec2.Vpc, opts: pulumi.ResourceOptions) -> None:
+    group = aws.cloudwatch.LogGroup(f"{name}-flows", retention_in_days=FLOW_LOG_DAYS, opts=opts)
+    role = aws.iam.Role(f"{name}-flows", assume_role_policy=trust("vpc-flow-logs.amazonaws.com"), opts=opts)
+    aws.iam.RolePolicy(
+        f"{name}-flows",
+        role=role.id,
+        policy=group.arn.apply(
+            lambda arn: policy_document(
+                [allow(["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"], [f"{arn}:*"])]
+            )
+        ),
+        opts=opts,
+    )
+    aws.ec2.FlowLog(
+        f"{name}-flows",
+        vpc_id=vpc.id,
+        traffic_type="ALL",
+        log_destination=group.arn,
+        iam_role_arn=role.arn,
+        opts=opts,
+    )

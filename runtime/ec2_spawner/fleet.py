@@ -1,0 +1,213 @@
+"""The users' instances and home volumes of one cluster, found by their tags and by nothing else."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+CLUSTER_TAG = "hubstack:cluster"
+USER_TAG = "hubstack:user"
+HOME_DEVICE = "/dev/sdf"
+
+ALIVE = ("pending", "running", "stopping", "stopped")
+"""States of an instance that its user can come back to."""
+
+FRESH_SECONDS = 2.0
+"""How old a description may be that several spawns share: one request serves all who ask within it."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A user's instance."""
+
+    id: str
+    user: str
+    state: str
+    zone: str
+    address: str
+    """Private address; empty until it has one."""
+    launched: datetime
+
+    def age_seconds(self, now: datetime | None = None) -> float:
+        """Seconds since its last start: AWS counts from there."""
+        return ((now or datetime.now(UTC)) - self.launched).total_seconds()
+
+
+@dataclass(frozen=True)
+class Home:
+    """A user's volume."""
+
+    id: str
+    user: str
+    zone: str
+    attached_to: str
+    """Id of the instance that it is attached to, or nothing."""
+
+
+class FleetError(Exception):
+    """AWS refused; the message is for the user and says what it said."""
+
+
+@dataclass
+class Fleet:
+    """Calls to EC2, those that describe batched: all spawns of a moment share one request."""
+
+    client: Any
+    """boto3's EC2 client."""
+    cluster: str
+    launch_template: str
+    subnets: Mapping[str, str]
+    """Ids of the private subnets by availability zone."""
+    home_gigabytes: int
+    run: Callable[..., Awaitable[Any]] = asyncio.to_thread
+    """Runs a blocking call; tests replace it."""
+    _hosts: list[Host] = field(default_factory=list[Host])
+    _described: float = -1e9
+    _describing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        """Refuse to work without a tag to filter by: an empty filter means every instance of the region."""
+        if not self.cluster:
+            raise ValueError("a fleet without a cluster's name would be everybody's instances")
+
+    async def hosts(self, *, fresh: bool = False) -> list[Host]:
+        """The cluster's instances that are not ended, described at most `FRESH_SECONDS` ago."""
+        asked = time.monotonic()
+        async with self._describing:
+            if self._described < (asked if fresh else asked - FRESH_SECONDS):
+                described = time.monotonic()
+                self._hosts = await self._asked("describe_instances", self._describe_hosts)
+                self._described = described
+            return list(self._hosts)
+
+    async def host_of(self, user: str, *, fresh: bool = False) -> Host | None:
+        """The user's instance, or None. Of several, which only a fault could have made, the oldest."""
+        mine = [host for host in await self.hosts(fresh=fresh) if host.user == user]
+        return min(mine, key=lambda host: (host.launched, host.id)) if mine else None
+
+    async def home_of(self, user: str) -> Home | None:
+        """The user's volume, or None."""
+        found = await self._call(
+            "describe_volumes",
+            Filters=[*self._ours(), {"Name": f"tag:{USER_TAG}", "Values": [user]}],
+        )
+        homes = [
+            Home(
+                volume["VolumeId"],
+                user,
+                volume["AvailabilityZone"],
+                next((a["InstanceId"] for a in volume.get("Attachments", []) if a.get("State") != "detached"), ""),
+            )
+            for volume in found["Volumes"]
+            if volume["State"] not in {"deleting", "deleted", "error"}
+        ]
+        return min(homes, key=lambda home: home.id) if homes else None
+
+    async def make_home(self, user: str, zone: str) -> Home:
+        """Make the user's volume, encrypted; asked twice, AWS answers with the same one."""
+        token = hashlib.sha256(f"{self.cluster}/{user}/home".encode()).hexdigest()[:64]
+        made = await self._call(
+            "create_volume",
+            AvailabilityZone=zone,
+            Size=self.home_gigabytes,
+            VolumeType="gp3",
+            Encrypted=True,
+            ClientToken=token,
+            TagSpecifications=[{"ResourceType": "volume", "Tags": self._tags(user, "home")}],
+        )
+        return Home(made["VolumeId"], user, zone, "")
+
+    async def launch(self, user: str, zone: str, user_data: str, predecessor: str) -> Host:
+        """Launch the user's instance from the template.
+
+        The token is the same until there is another `predecessor`, so a launch whose answer got lost, or that a killed
+        hub repeats, is answered with the instance that was launched already.
+        """
+        token = hashlib.sha256(f"{self.cluster}/{user}/{predecessor}".encode()).hexdigest()[:64]
+        tags = self._tags(user, "server")
+        launched = await self._call(
+            "run_instances",
+            LaunchTemplate={"LaunchTemplateId": self.launch_template, "Version": "$Default"},
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=self.subnets[zone],
+            UserData=user_data,
+            ClientToken=token,
+            TagSpecifications=[
+                {"ResourceType": "instance", "Tags": tags},
+                {
+                    "ResourceType": "volume",
+                    "Tags": [*tags[:-1], {"Key": "Name", "Value": f"{self.cluster}-{user}-root"}],
+                },
+            ],
+        )
+        return _host(launched["Instances"][0])
+
+    async def attach_home(self, home: Home, host: Host) -> None:
+        """Attach the volume to the instance, which runs."""
+        if home.attached_to != host.id:
+            await self._call("attach_volume", VolumeId=home.id, InstanceId=host.id, Device=HOME_DEVICE)
+
+    async def start(self, host: Host) -> None:
+        """Start a stopped instance."""
+        await self._call("start_instances", InstanceIds=[host.id])
+
+    async def stop(self, host: Host) -> None:
+        """Stop an instance; its disks stay."""
+        await self._call("stop_instances", InstanceIds=[host.id])
+
+    async def terminate(self, hosts: Sequence[Host]) -> None:
+        """End instances; homes stay. Nothing is asked of AWS for an empty list."""
+        if hosts:
+            await self._call("terminate_instances", InstanceIds=[host.id for host in hosts])
+
+    async def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
+        return await self._asked(operation, getattr(self.client, operation), **arguments)
+
+    async def _asked(self, operation: str, call: Callable[..., Any], **arguments: object) -> Any:  # noqa: ANN401
+        try:
+            return await self.run(call, **arguments)
+        except ClientError as error:
+            told = error.response.get("Error", {})
+            raise FleetError(f"AWS refused {operation}: {told.get('Message')} ({told.get('Code')})") from error
+
+    def _describe_hosts(self) -> list[Host]:
+        filters = [*self._ours(), {"Name": "instance-state-name", "Values": list(ALIVE)}]
+        pages = self.client.get_paginator("describe_instances").paginate(Filters=filters)
+        return [
+            _host(instance)
+            for page in pages
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+            if _tag(instance, USER_TAG)
+        ]
+
+    def _ours(self) -> list[dict[str, Any]]:
+        return [{"Name": f"tag:{CLUSTER_TAG}", "Values": [self.cluster]}]
+
+    def _tags(self, user: str, what: str) -> list[dict[str, str]]:
+        return [
+            {"Key": CLUSTER_TAG, "Value": self.cluster},
+            {"Key": USER_TAG, "Value": user},
+            {"Key": "Name", "Value": f"{self.cluster}-{user}-{what}"},
+        ]
+
+
+def _tag(described: Mapping[str, Any], key: str) -> str:
+    return next((tag["Value"] for tag in described.get("Tags", []) if tag["Key"] == key), "")
+
+
+def _host(instance: Mapping[str, Any]) -> Host:
+    return Host(
+        id=instance["InstanceId"],
+        user=_tag(instance, USER_TAG),
+        state=instance["State"]["Name"],
+        zone=instance["Placement"]["AvailabilityZone"],
+        address=instance.get("PrivateIpAddress") or "",
+        launched=instance["LaunchTime"],
+    )

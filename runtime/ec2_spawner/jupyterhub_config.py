@@ -1,0 +1,70 @@
+"""JupyterHub's configuration file on the manager, filled from the bundle's settings and the fetched secrets."""
+
+import binascii
+import socket
+import sys
+
+import boto3
+from botocore.config import Config
+
+from runtime.ec2_spawner.fleet import Fleet
+from runtime.ec2_spawner.settings import load_settings, read_secret
+from runtime.ec2_spawner.spawner import Ec2Spawner
+from runtime.hub.login import configure_login
+
+c = get_config()  # noqa: F821  # pyright: ignore[reportUndefinedVariable]  (JupyterHub puts it here)
+
+settings = load_settings()
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    # Sends nothing: it asks the kernel by which address the VPC is reached.
+    probe.connect(("192.0.2.1", 9))
+    address = probe.getsockname()[0]
+
+Ec2Spawner.settings = settings
+Ec2Spawner.fleet = Fleet(
+    boto3.client("ec2", config=Config(retries={"mode": "adaptive", "max_attempts": 10})),  # pyright: ignore[reportUnknownMemberType]
+    settings.cluster,
+    settings.launch_template,
+    settings.subnets,
+    settings.quota.home_gigabytes,
+)
+
+c.JupyterHub.spawner_class = Ec2Spawner
+c.Ec2Spawner.manager_address = address
+c.Ec2Spawner.start_timeout = 900
+c.Ec2Spawner.http_timeout = 600
+c.Ec2Spawner.default_url = "/lab"
+c.JupyterHub.db_url = "sqlite:////srv/hub/jupyterhub.sqlite"
+c.JupyterHub.cookie_secret = binascii.a2b_hex(read_secret("cookie-secret"))
+c.JupyterHub.bind_url = "http://127.0.0.1:8000"
+c.JupyterHub.hub_bind_url = f"http://{address}:8081"
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.active_server_limit = settings.servers
+c.JupyterHub.concurrent_spawn_limit = settings.servers
+c.JupyterHub.last_activity_interval = settings.quota.activity_interval_seconds
+c.ConfigurableHTTPProxy.should_start = False
+c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001"
+c.ConfigurableHTTPProxy.auth_token = read_secret("proxy-token")
+
+configure_login(c, settings.login, settings.users, read_secret)
+
+c.JupyterHub.services = [
+    {
+        "name": "idle-culler",
+        "command": [
+            sys.executable,
+            "-m",
+            "jupyterhub_idle_culler",
+            f"--timeout={settings.quota.idle_seconds}",
+            f"--max-age={settings.quota.max_age_seconds}",
+            f"--cull-every={settings.quota.activity_interval_seconds}",
+        ],
+    }
+]
+c.JupyterHub.load_roles = [
+    {
+        "name": "idle-culler",
+        "services": ["idle-culler"],
+        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
+    }
+]
