@@ -3,7 +3,7 @@ PYTEST ?=
 ARGS ?=
 QUICK = HUBSTACK_TOOLCHAIN=no toolchain/with
 
-.PHONY: help up preview down test test-quick lint format lock clean
+.PHONY: help up preview rehearse down test test-quick lint format lock clean
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ up: setup ## Deploy the stack (STACK=dev) and print its address and password
 
 preview: setup ## Show what `up` would change, with the policy report
 	@toolchain/with toolchain/stack preview $(STACK) $(ARGS)
+
+rehearse: ## Deploy STACK to a simulated AWS, look for changes, destroy it, and say what is left
+	@HUBSTACK_PLUGINS=aws toolchain/with toolchain/rehearse $(STACK)
 
 down: setup ## Destroy the stack; homes and the hub's database stay unless the stack says otherwise
 	@toolchain/with toolchain/stack down $(STACK) $(ARGS)

@@ -14,19 +14,25 @@ from typing import Annotated, Any
 import pulumi
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from components.ec2_hub_cluster import Ec2HubClusterArgs, check_ec2_hub_cluster
 from components.egress import EgressProfile
+from components.login import Login, LoginProvider
 from components.quotas import FleetQuota, UserQuota
 from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
+from components.users import HubUser
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
 
-_TEXT = frozenset(
-    {"topology", "engine", "advertiseAddress", "domain", "addressPool", "password", "egressProfile", "notebookImage"}
-)
+_SECRETS = frozenset({"password", "clientSecret"})
+"""Keys that the stack file must hold encrypted."""
+
+_TEXT = _SECRETS | {
+    *("topology", "engine", "advertiseAddress", "domain", "addressPool", "egressProfile", "notebookImage"),
+}
 """Keys whose value is text; the engine hands the others over as JSON."""
 
-_OPTIONAL = frozenset({"password", "notebookImage"})
+_OPTIONAL = _SECRETS | {"notebookImage"}
 """Keys whose empty default in `Pulumi.yaml` means that they are not set."""
 
 
@@ -35,6 +41,8 @@ class Topology(str, Enum):
 
     SWARM = "swarm"
     """`SwarmCluster`: a hub on a Docker Swarm."""
+    EC2HUB = "ec2hub"
+    """`Ec2HubCluster`: a hub on an EC2 host that gives each user an EC2 instance."""
 
 
 class _Strict(BaseModel):
@@ -57,6 +65,29 @@ class FleetQuotaSettings(_Strict):
     """`hubstack:fleetQuota`."""
 
     servers: int | None = None
+
+
+class LoginSettings(_Strict):
+    """`hubstack:login`; the secret of an OAuth application is `hubstack:clientSecret`."""
+
+    provider: LoginProvider = LoginProvider.PASSWORD
+    clientId: str | None = None
+    issuer: str | None = None
+    userNameClaim: str | None = None
+
+
+class Ec2Settings(_Strict):
+    """`hubstack:ec2`: what topologies on AWS need beside the common keys; ranges are checked by the component."""
+
+    zone: str = ""
+    cidr: str | None = None
+    zones: int | None = None
+    natPerZone: bool | None = None
+    managerType: str | None = None
+    workerType: str | None = None
+    image: str | None = None
+    monthlyBudget: int | None = None
+    budgetEmail: str | None = None
 
 
 class UserSettings(_Strict):
@@ -107,6 +138,9 @@ class StackSettings(_Strict):
     users: Annotated[list[UserSettings], BeforeValidator(parse_user_lines)] = Field(default_factory=list[UserSettings])
     password: SecretStr | None = None
     egressProfile: EgressProfile = EgressProfile.CLOSED
+    login: LoginSettings = LoginSettings()
+    clientSecret: SecretStr | None = None
+    ec2: Ec2Settings = Ec2Settings()
     userQuota: UserQuotaSettings = UserQuotaSettings()
     fleetQuota: FleetQuotaSettings = FleetQuotaSettings()
     notebookImage: str | None = None
@@ -115,8 +149,6 @@ class StackSettings(_Strict):
 
     def swarm_cluster(self) -> SwarmClusterArgs:
         """The arguments of `SwarmCluster`."""
-        user_quota: UserQuota = self.userQuota.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
-        fleet_quota: FleetQuota = self.fleetQuota.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
         args: SwarmClusterArgs = {
             "engine": self.engine,
             "advertiseAddress": self.advertiseAddress,
@@ -124,9 +156,9 @@ class StackSettings(_Strict):
             "port": self.port,
             "addressPool": self.addressPool,
             "reservedRanges": self.reservedRanges,
-            "users": [{"name": user.name, "admin": user.admin} for user in self.users],
-            "userQuota": user_quota,
-            "fleetQuota": fleet_quota,
+            "users": self._users(),
+            "userQuota": self._user_quota(),
+            "fleetQuota": self._fleet_quota(),
             "egressProfile": self.egressProfile,
             "buildFromRegistry": self.buildFromRegistry,
             "dataProtection": self.dataProtection,
@@ -136,6 +168,45 @@ class StackSettings(_Strict):
         if self.notebookImage is not None:
             args["notebookImage"] = self.notebookImage
         return args
+
+    def ec2_hub_cluster(self) -> Ec2HubClusterArgs:
+        """The arguments of `Ec2HubCluster`."""
+        login: Login = self.login.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]  (same keys)
+        if self.clientSecret is not None:
+            login["clientSecret"] = pulumi.Output.secret(self.clientSecret.get_secret_value())
+        given: Ec2HubClusterArgs = self.ec2.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        return {
+            **given,
+            "domain": self.domain,
+            "users": self._users(),
+            "login": login,
+            "userQuota": self._user_quota(),
+            "fleetQuota": self._fleet_quota(),
+            "egressProfile": self.egressProfile,
+            "dataProtection": self.dataProtection,
+        }
+
+    def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
+        """What the topology's component would refuse."""
+        if self.topology is Topology.EC2HUB:
+            found = check_ec2_hub_cluster(self.ec2_hub_cluster())
+            below = set(Ec2Settings.model_fields)
+            return [
+                {**error, "property_path": f"ec2.{error['property_path']}"}
+                if error["property_path"] in below
+                else error
+                for error in found
+            ]
+        return check_swarm_cluster(self.swarm_cluster())
+
+    def _users(self) -> list[HubUser]:
+        return [{"name": user.name, "admin": user.admin} for user in self.users]
+
+    def _user_quota(self) -> UserQuota:
+        return self.userQuota.model_dump(exclude_none=True)  # pyright: ignore[reportReturnType]  (same keys)
+
+    def _fleet_quota(self) -> FleetQuota:
+        return self.fleetQuota.model_dump(exclude_none=True)  # pyright: ignore[reportReturnType]  (same keys)
 
 
 def parse_settings(
@@ -161,7 +232,7 @@ def parse_settings(
             advice = f"did you mean {namespace}:{close[0]}?" if close else f"known keys: {', '.join(known)}"
             mistakes.append(f"{key}: there is no such key; {advice}")
             continue
-        if name == "password" and text and key not in secret_keys:
+        if name in _SECRETS and text and key not in secret_keys:
             mistakes.append(f"{key}: it stands in plain text; set it with: pulumi config set --secret {key}")
         if text or name not in _OPTIONAL:
             values[name] = _decoded(name, text)
@@ -170,7 +241,7 @@ def parse_settings(
     except ValidationError as error:
         mistakes += [_sentence(namespace, dict(detail)) for detail in error.errors(include_url=False)]
     else:
-        mistakes += _range_mistakes(settings, namespace)
+        mistakes += [f"{namespace}:{error['property_path']}: {error['reason']}" for error in settings.mistakes()]
         if not mistakes:
             return settings
     lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
@@ -190,16 +261,12 @@ def _sentence(namespace: str, detail: Mapping[str, Any]) -> str:
     path = [str(part) for part in detail["loc"]]
     key = f"{namespace}:{path[0]}" + "".join(f".{part}" for part in path[1:])
     if detail["type"] == "extra_forbidden":
-        model = {"userQuota": UserQuotaSettings, "fleetQuota": FleetQuotaSettings}.get(path[0])
+        annotation = StackSettings.model_fields[path[0]].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, _Strict) else None
         known = list(model.model_fields) if model else []
         close = difflib.get_close_matches(path[-1], known, n=1)
         advice = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
         return f"{key}: there is no such key; {advice}"
-    given = "" if path[0] == "password" else f" (given: {str(detail.get('input'))[:60]!r})"
+    given = "" if path[0] in _SECRETS else f" (given: {str(detail.get('input'))[:60]!r})"
     message = str(detail["msg"]).removeprefix("Value error, ")
     return f"{key}: {message}{given}"
-
-
-def _range_mistakes(settings: StackSettings, namespace: str) -> list[str]:
-    args = settings.swarm_cluster()
-    return [f"{namespace}:{error['property_path']}: {error['reason']}" for error in check_swarm_cluster(args)]

@@ -32,6 +32,7 @@ from components.quotas import (
     check_user_quota,
     user_quota_document,
 )
+from components.users import HubUser, repeated_names
 
 IMAGE_DISK_BYTES = 6 * 2**30
 """Disk that the images take while they are built: about 2 GB of layers, their contexts and the volume driver."""
@@ -58,15 +59,6 @@ class Passwords:
 
     user: pulumi.Output[str]
     admin: pulumi.Output[str]
-
-
-class HubUser(TypedDict):
-    """Somebody who may log in."""
-
-    name: str
-    """Login name."""
-    admin: NotRequired[bool]
-    """Whether the user administers the hub. Default False."""
 
 
 class SwarmClusterArgs(TypedDict):
@@ -460,7 +452,7 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
     names = [user["name"] for user in args["users"]]
     if not names:
         wrong("users", "nobody could log in; name at least one user")
-    for repeated in sorted({name for name in names if names.count(name) > 1}):
+    for repeated in repeated_names(names):
         wrong("users", f"{repeated} is listed more than once")
     password = args.get("password")
     if isinstance(password, str) and len(password) < SHORTEST_USER_PASSWORD:

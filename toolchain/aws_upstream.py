@@ -18,9 +18,11 @@ SERVICES = frozenset(
     {
         *("acm", "autoscaling", "backup", "budgets", "cloudwatch", "dlm", "ec2", "ecr", "efs", "elbv2", "iam", "kms"),
         *("logs", "meta", "route53", "s3", "secretsmanager", "servicequotas", "ssm", "sts"),
+        # Called by those above: a client whose service is not registered ends the provider.
+        *("account", "elb", "organizations", "s3control"),
     }
 )
-"""Packages below `internal/service` whose resources the plugin may serve."""
+"""Packages below `internal/service` that are registered."""
 
 REGISTERED_SERVICES = Path("internal/provider/sdkv2/service_packages_gen.go")
 CLIENTS = Path("internal/conns/awsclient_gen.go")

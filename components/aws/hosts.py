@@ -73,7 +73,6 @@ def manager_host(
             instance_metadata_tags="disabled",
         ),
         disable_api_termination=False,
-        monitoring=True,
         tags={"Name": name, **tags},
         opts=opts,
     )

@@ -169,7 +169,7 @@ class Fleet:
     async def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
         return await self._asked(operation, getattr(self.client, operation), **arguments)
 
-    async def _asked(self, operation: str, call: Callable[..., Any], **arguments: object) -> Any:  # noqa: ANN401
+    async def _asked(self, operation: str, call: Callable[..., Any], **arguments: object) -> Any:
         try:
             return await self.run(call, **arguments)
         except ClientError as error:

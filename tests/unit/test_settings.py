@@ -86,7 +86,7 @@ def test_pulumi_yaml_declares_every_key_with_the_default_that_the_code_has():
     assert parse_settings({**raw, **USERS}) == parse_settings(USERS)
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("stack", ["dev", "ec2hub", "prod"])
 def test_the_stacks_that_the_project_ships_are_accepted(stack: str):
     config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
 

@@ -81,6 +81,7 @@ var resources = map[string]string{
 	"aws_s3_bucket_policy":                               "s3:BucketPolicy",
 	"aws_s3_bucket_public_access_block":                  "s3:BucketPublicAccessBlock",
 	"aws_s3_bucket_versioning":                           "s3:BucketVersioning",
+	"aws_s3_object":                                      "s3:BucketObjectv2",
 	"aws_s3_bucket_server_side_encryption_configuration": "s3:BucketServerSideEncryptionConfiguration",
 	"aws_s3_bucket_lifecycle_configuration":              "s3:BucketLifecycleConfiguration",
 	"aws_servicequotas_service_quota":                    "servicequotas:ServiceQuota",

@@ -1,0 +1,580 @@
+"""A JupyterHub on an EC2 host that gives each user an EC2 instance of their own (seed 004)."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, TypeVar
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_random as random
+
+from components.aws.access import (
+    CLUSTER_TAG,
+    SESSION_MANAGER_POLICY,
+    ManagerScope,
+    manager_policy,
+    trust,
+)
+from components.aws.boot import boot_script, encoded, manager_bundle
+from components.aws.costs import monthly_cost
+from components.aws.dns import address_record, hosted_zone, https_check
+from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
+from components.aws.hosts import debian_image, manager_host, worker_template
+from components.aws.network import Network, network
+from components.aws.service_quotas import (
+    QuotaNeed,
+    account_value,
+    elastic_addresses,
+    shortfalls,
+    standard_vcpus,
+    volume_terabytes,
+)
+from components.aws.storage import daily_snapshots, data_disk, private_bucket
+from components.aws.subnets import plan_subnets
+from components.aws.teardown import LaunchedInstances
+from components.egress import EgressProfile
+from components.login import Login, check_login, login_document
+from components.quotas import (
+    FLEET_QUOTA_DEFAULTS,
+    USER_QUOTA_DEFAULTS,
+    FleetQuota,
+    UserQuota,
+    check_fleet_quota,
+    check_user_quota,
+    parse_size,
+    user_quota_document,
+)
+from components.users import HubUser, repeated_names
+
+HUB_API_PORT = 8081
+BUNDLE_PORT = 8888
+NOTEBOOK_PORT = 8888
+ROOT_GIGABYTES = 16
+DATA_GIGABYTES = 10
+DATA_DEVICE = "/dev/sdf"
+DATA_DEVICE_ON_HOST = "/dev/nvme1n1"
+SNAPSHOTS_KEPT = 7
+
+FULL = 100
+T = TypeVar("T")
+
+DEFAULT_ZONES = 2
+DEFAULT_CIDR = "10.10.0.0/16"
+DEFAULT_MANAGER_TYPE = "t3.medium"
+DEFAULT_WORKER_TYPE = "t3.small"
+
+_DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+
+
+class Ec2HubClusterArgs(TypedDict):
+    """Arguments of `Ec2HubCluster`."""
+
+    domain: str
+    """Name that users type; a record of the hosted zone."""
+    zone: str
+    """Name of the public hosted zone in Route 53 that `domain` lies in."""
+    users: list[HubUser]
+    """Who may log in; at least one."""
+    login: NotRequired[Login]
+    """How they log in. Default: a generated password that users share."""
+    cidr: NotRequired[str]
+    """Private range of the VPC, /16 to /20. Default 10.10.0.0/16."""
+    zones: NotRequired[int]
+    """Availability zones, 1 to 4. Default 2."""
+    natPerZone: NotRequired[bool]
+    """Whether each zone has a NAT gateway; one serves all otherwise. Default False."""
+    managerType: NotRequired[str]
+    """Instance type of the manager. Default t3.medium."""
+    workerType: NotRequired[str]
+    """Instance type of users' hosts. Default t3.small."""
+    image: NotRequired[str]
+    """Machine image of manager and workers, an id of a Debian 12 image. Default: the newest that Debian publishes."""
+    userQuota: NotRequired[UserQuota]
+    """What one user may use."""
+    fleetQuota: NotRequired[FleetQuota]
+    """What all users may use."""
+    egressProfile: NotRequired[EgressProfile]
+    """What servers may reach: `closed` or `open`. Default `closed`."""
+    monthlyBudget: NotRequired[int]
+    """US dollars a month at which the owner gets a warning; needs `budgetEmail`. Default: no budget."""
+    budgetEmail: NotRequired[str]
+    """Who gets the warning."""
+    dataProtection: NotRequired[bool]
+    """Whether homes, the hub's database and snapshots outlive `destroy`. Default True."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the stack needs to know of the AWS account, and what stands in its way."""
+
+    id: str
+    partition: str
+    region: str
+    zones: Sequence[str]
+    """Names of the region's availability zones."""
+    image: str
+    """Id of the machine image of manager and workers."""
+    zone_id: str
+    """Id of the hosted zone."""
+    errors: list[pulumi.InputPropertyErrorDetails]
+
+
+@dataclass(frozen=True)
+class _Passwords:
+    user: pulumi.Output[str]
+    admin: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """What the manager runs, in S3."""
+
+    address: pulumi.Output[str]
+    arn: pulumi.Output[str]
+    digest: pulumi.Output[str]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The original's three security groups: rules of their own, so that they go in any order."""
+
+    manager: aws.ec2.SecurityGroup
+    manager2: aws.ec2.SecurityGroup
+    worker: aws.ec2.SecurityGroup
+
+
+class Ec2HubCluster(pulumi.ComponentResource):
+    """A manager in a public subnet with JupyterHub on it, and users' hosts in private subnets that it launches.
+
+    Users' hosts have no role, no key and no public address; they are stopped when idle and ended at the greatest age.
+    Homes are encrypted volumes that outlive them. The manager may launch from one launch template and no other.
+    """
+
+    url: pulumi.Output[str]
+    """Address of the hub."""
+    managerAddress: pulumi.Output[str]
+    """The manager's public address."""
+    password: pulumi.Output[str]
+    """Password of users, a secret; unused with another login."""
+    adminPassword: pulumi.Output[str]
+    """Password of administrators, a secret; unused with another login."""
+    monthlyCost: pulumi.Output[str]
+    """Estimate in US dollars a month; docs/costs.md has the formula."""
+
+    def __init__(self, name: str, args: Ec2HubClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Declare the cluster.
+
+        Args:
+            name: prefix of the resources' names, and the value of the tag `hubstack:cluster`.
+            args: see `Ec2HubClusterArgs`.
+            opts: resource options.
+
+        Raises:
+            pulumi.InputPropertiesError: arguments are wrong or the account's limits too small; everything is listed.
+        """
+        super().__init__("hubstack:index:Ec2HubCluster", name, {}, opts)
+        errors = check_ec2_hub_cluster(args)
+        if errors:
+            raise pulumi.InputPropertiesError(f"{name} cannot be deployed", errors)
+        self._name, self._args = name, args
+        self._local = pulumi.ResourceOptions(parent=self)
+        self._keep = args.get("dataProtection", True)
+        account = read_account(args, pulumi.InvokeOptions(parent=self))
+        if account.errors:
+            raise pulumi.InputPropertiesError(f"{name} cannot be deployed to account {account.id}", account.errors)
+        plan = plan_subnets(args.get("cidr", DEFAULT_CIDR), args.get("zones", DEFAULT_ZONES))
+        zones = account.zones[: len(plan.public)]
+        net = network(name, plan, zones, nat_per_zone=args.get("natPerZone", False), opts=self._local)
+        groups = self._groups(net.vpc.id)
+        template = worker_template(
+            f"{name}-worker",
+            image=account.image,
+            instance_type=args.get("workerType", DEFAULT_WORKER_TYPE),
+            security_group=groups.worker.id,
+            disk_gigabytes=ROOT_GIGABYTES,
+            tags={CLUSTER_TAG: name},
+            opts=self._local,
+        )
+        # Deleted after the manager, which launches instances, and before the groups and subnets that they are in.
+        launched = LaunchedInstances(
+            f"{name}-launched",
+            {
+                "cluster": name,
+                "region": account.region,
+                "profile": aws.config.profile or "",
+                "delete_homes": not self._keep,
+            },
+            pulumi.ResourceOptions(parent=self, depends_on=[template, *net.private, groups.worker]),
+        )
+        passwords = self._passwords()
+        secret = self._secret(passwords)
+        bundle = self._bundle(net, zones, template)
+        profile = self._manager_role(account, net, groups, template, bundle, secret)
+        address = self._manager(account, net, groups, profile, bundle, secret, launched)
+        address_record(name, account.zone_id, args["domain"], address.public_ip, self._local)
+        https_check(name, args["domain"], "/hub/health", self._local)
+        daily_snapshots(name, cluster=name, keep=SNAPSHOTS_KEPT, opts=self._local)
+        self._budget()
+        self.url = pulumi.Output.from_input(f"https://{args['domain']}")
+        self.managerAddress = address.public_ip
+        self.password = passwords.user
+        self.adminPassword = passwords.admin
+        self.monthlyCost = pulumi.Output.from_input(estimate(args))
+        self.register_outputs(
+            {
+                "url": self.url,
+                "managerAddress": self.managerAddress,
+                "password": self.password,
+                "adminPassword": self.adminPassword,
+                "monthlyCost": self.monthlyCost,
+            }
+        )
+
+    def _groups(self, vpc: pulumi.Output[str]) -> _Groups:
+        name = self._name
+        manager, manager2, worker = (
+            security_group(f"{name}-{label}", vpc, text, self._local)
+            for label, text in (
+                ("manager", "Users reach the hub"),
+                ("manager2", "Users' hosts reach the hub's API"),
+                ("worker", "The manager reaches users' hosts"),
+            )
+        )
+        everybody = [
+            Rule("everybody-https", "tcp", (HTTPS, HTTPS), cidr=EVERYWHERE),
+            # Let's Encrypt asks here, and browsers are sent on to HTTPS.
+            Rule("everybody-http", "tcp", (HTTP, HTTP), cidr=EVERYWHERE),
+        ]
+        let_in(f"{name}-manager", manager, everybody, self._local)
+        to_manager = [
+            Rule(f"manager-{port}", "tcp", (port, port), group=manager2.id) for port in (HUB_API_PORT, BUNDLE_PORT)
+        ]
+        from_worker = [
+            Rule(f"worker-{port}", "tcp", (port, port), group=worker.id) for port in (HUB_API_PORT, BUNDLE_PORT)
+        ]
+        let_in(f"{name}-manager2", manager2, from_worker, self._local)
+        notebook = (NOTEBOOK_PORT, NOTEBOOK_PORT)
+        let_in(f"{name}-worker", worker, [Rule("manager", "tcp", notebook, group=manager.id)], self._local)
+        # Packages, certificates and AWS's own interfaces are all behind HTTPS or Debian's HTTP mirrors.
+        outward = [
+            Rule("internet-https", "tcp", (HTTPS, HTTPS), cidr=EVERYWHERE),
+            Rule("internet-http", "tcp", (HTTP, HTTP), cidr=EVERYWHERE),
+            Rule("worker", "tcp", notebook, group=worker.id),
+        ]
+        let_out(f"{name}-manager", manager, outward, self._local)
+        profile = EgressProfile(self._args.get("egressProfile", EgressProfile.CLOSED))
+        let_out(f"{name}-worker", worker, [*to_manager, *egress_rules(profile)], self._local)
+        return _Groups(manager, manager2, worker)
+
+    def _passwords(self) -> _Passwords:
+        def generated(label: str, length: int) -> pulumi.Output[str]:
+            made = random.RandomPassword(f"{self._name}-{label}", length=length, special=False, opts=self._local)
+            return pulumi.Output.secret(made.result)
+
+        return _Passwords(user=generated("user-password", 20), admin=generated("admin-password", 40))
+
+    def _secret(self, passwords: _Passwords) -> aws.secretsmanager.Secret:
+        def token(label: str) -> pulumi.Output[str]:
+            return random.RandomId(f"{self._name}-{label}", byte_length=32, opts=self._local).hex
+
+        values = {
+            "user-password": passwords.user,
+            "admin-password": passwords.admin,
+            "cookie-secret": token("cookie-secret"),
+            "proxy-token": token("proxy-token"),
+            "client-secret": self._args.get("login", {}).get("clientSecret", ""),
+        }
+        secret = aws.secretsmanager.Secret(
+            f"{self._name}-hub", description=f"What the hub of {self._name} keeps", opts=self._local
+        )
+        aws.secretsmanager.SecretVersion(
+            f"{self._name}-hub",
+            secret_id=secret.id,
+            secret_string=pulumi.Output.secret(pulumi.Output.json_dumps(values, sort_keys=True)),
+            opts=self._local,
+        )
+        return secret
+
+    def _bundle(self, net: Network, zones: Sequence[str], template: aws.ec2.LaunchTemplate) -> _Bundle:
+        subnets = pulumi.Output.all(*(subnet.id for subnet in net.private))
+        content = pulumi.Output.all(subnets, template.id).apply(
+            lambda known: manager_bundle(
+                hub_settings(self._name, self._args, dict(zip(zones, known[0], strict=True)), known[1])
+            )
+        )
+        digest = content.apply(lambda archive: hashlib.sha256(archive).hexdigest())
+        bucket = private_bucket(f"{self._name}-bundle", self._local)
+        stored = aws.s3.BucketObjectv2(
+            f"{self._name}-bundle",
+            bucket=bucket.id,
+            key="manager.tar.gz",
+            content_base64=content.apply(lambda archive: base64.b64encode(archive).decode()),
+            content_type="application/gzip",
+            opts=self._local,
+        )
+        return _Bundle(
+            address=pulumi.Output.concat("s3://", bucket.bucket, "/", stored.key),
+            arn=pulumi.Output.concat(bucket.arn, "/", stored.key),
+            digest=digest,
+        )
+
+    def _manager_role(
+        self,
+        account: Account,
+        net: Network,
+        groups: _Groups,
+        template: aws.ec2.LaunchTemplate,
+        bundle: _Bundle,
+        secret: aws.secretsmanager.Secret,
+    ) -> aws.iam.InstanceProfile:
+        name = self._name
+        role = aws.iam.Role(f"{name}-manager", assume_role_policy=trust("ec2.amazonaws.com"), opts=self._local)
+
+        def document(known: Sequence[str]) -> str:
+            launch_template, group, bundle_arn, secret_arn, *subnets = known
+            scope: ManagerScope = {
+                "cluster": name,
+                "partition": account.partition,
+                "region": account.region,
+                "account": account.id,
+                "launch_template": launch_template,
+                "subnets": subnets,
+                "security_group": group,
+                "image": account.image,
+                "bundle": bundle_arn,
+                "secrets": [secret_arn],
+            }
+            return manager_policy(scope)
+
+        known = pulumi.Output.all(
+            template.id, groups.worker.id, bundle.arn, secret.arn, *(subnet.id for subnet in net.private)
+        )
+        aws.iam.RolePolicy(f"{name}-manager", role=role.id, policy=known.apply(document), opts=self._local)
+        aws.iam.RolePolicyAttachment(
+            f"{name}-manager-shell", role=role.name, policy_arn=SESSION_MANAGER_POLICY, opts=self._local
+        )
+        return aws.iam.InstanceProfile(f"{name}-manager", role=role.name, opts=self._local)
+
+    def _manager(
+        self,
+        account: Account,
+        net: Network,
+        groups: _Groups,
+        profile: aws.iam.InstanceProfile,
+        bundle: _Bundle,
+        secret: aws.secretsmanager.Secret,
+        launched: LaunchedInstances,
+    ) -> aws.ec2.Eip:
+        name = self._name
+        data = data_disk(
+            f"{name}-data",
+            zone=net.public[0].availability_zone,
+            gigabytes=DATA_GIGABYTES,
+            cluster=name,
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=self._keep),
+        )
+        user_data = pulumi.Output.all(bundle.address, bundle.digest, secret.arn).apply(
+            lambda known: encoded(
+                boot_script(
+                    "manager",
+                    {
+                        "BUNDLE": known[0],
+                        "BUNDLE_SHA256": known[1],
+                        "SECRET": known[2],
+                        "DATA_DEVICE": DATA_DEVICE_ON_HOST,
+                        "DOMAIN": self._args["domain"],
+                        "REGION": account.region,
+                        "SESSION_MANAGER": "yes",
+                    },
+                )
+            )
+        )
+        manager = manager_host(
+            f"{name}-manager",
+            image=account.image,
+            instance_type=self._args.get("managerType", DEFAULT_MANAGER_TYPE),
+            subnet=net.public[0].id,
+            security_groups=[groups.manager.id, groups.manager2.id],
+            profile=profile.name,
+            user_data=user_data,
+            disk_gigabytes=ROOT_GIGABYTES,
+            tags={CLUSTER_TAG: name},
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[launched]),
+        )
+        aws.ec2.VolumeAttachment(
+            f"{name}-data", device_name=DATA_DEVICE, instance_id=manager.id, volume_id=data.id, opts=self._local
+        )
+        address = aws.ec2.Eip(f"{name}-manager", domain="vpc", tags={"Name": f"{name}-manager"}, opts=self._local)
+        aws.ec2.EipAssociation(f"{name}-manager", instance_id=manager.id, allocation_id=address.id, opts=self._local)
+        return address
+
+    def _budget(self) -> None:
+        limit, email = self._args.get("monthlyBudget"), self._args.get("budgetEmail")
+        if not limit or not email:
+            return
+        aws.budgets.Budget(
+            f"{self._name}-monthly",
+            budget_type="COST",
+            limit_amount=str(limit),
+            limit_unit="USD",
+            time_unit="MONTHLY",
+            notifications=[
+                aws.budgets.BudgetNotificationArgs(
+                    comparison_operator="GREATER_THAN",
+                    notification_type="FORECASTED" if percent == FULL else "ACTUAL",
+                    threshold=percent,
+                    threshold_type="PERCENTAGE",
+                    subscriber_email_addresses=[email],
+                )
+                for percent in (80, FULL)
+            ],
+            opts=self._local,
+        )
+
+
+def hub_settings(name: str, args: Ec2HubClusterArgs, subnets: Mapping[str, str], launch_template: str) -> str:
+    """The hub's settings as JSON, keys in a fixed order; `runtime/ec2_spawner/settings.py` reads them."""
+    quota = user_quota_document(args.get("userQuota", {}))
+    users = sorted(({"name": user["name"], "admin": user.get("admin", False)} for user in args["users"]), key=str)
+    document = {
+        "cluster": name,
+        "users": users,
+        "quota": {
+            "cpu": quota["cpu"],
+            "memory_bytes": quota["memory_bytes"],
+            "processes": quota["processes"],
+            "home_gigabytes": home_gigabytes(args),
+            "idle_seconds": quota["idle_seconds"],
+            "max_age_seconds": quota["max_age_seconds"],
+        },
+        "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
+        "login": login_document(args.get("login", {}), args["domain"]),
+        "launch_template": launch_template,
+        "subnets": dict(sorted(subnets.items())),
+    }
+    return json.dumps(document, sort_keys=True)
+
+
+def home_gigabytes(args: Ec2HubClusterArgs) -> int:
+    """Size of a home volume: whole GiB, as EBS sells them."""
+    quota: UserQuota = {**USER_QUOTA_DEFAULTS, **args.get("userQuota", {})}
+    return max(1, math.ceil(parse_size(quota.get("home", "")) / 2**30))
+
+
+def servers(args: Ec2HubClusterArgs) -> int:
+    """Most servers at once."""
+    quota: FleetQuota = {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})}
+    return int(quota.get("servers", 0))
+
+
+def quota_needs(args: Ec2HubClusterArgs, manager_vcpus: int, worker_vcpus: int) -> list[QuotaNeed]:
+    """What the stack needs of the account's limits when every user is there."""
+    gateways = args.get("zones", DEFAULT_ZONES) if args.get("natPerZone", False) else 1
+    disks = len(args["users"]) * home_gigabytes(args) + (servers(args) + 1) * ROOT_GIGABYTES + DATA_GIGABYTES
+    return [
+        standard_vcpus(manager_vcpus + servers(args) * worker_vcpus),
+        elastic_addresses(gateways + 1),
+        volume_terabytes(math.ceil(disks / 1024)),
+    ]
+
+
+def read_account(args: Ec2HubClusterArgs, opts: pulumi.InvokeOptions) -> Account:
+    """Ask AWS for what the stack needs to know and may not exceed; mistakes are gathered, not raised."""
+    errors: list[pulumi.InputPropertyErrorDetails] = []
+
+    def asked(path: str, ask: Callable[[], T], instead: T) -> T:
+        try:
+            return ask()
+        except Exception as error:  # noqa: BLE001  (the SDK raises bare exceptions with the provider's message)
+            errors.append({"property_path": path, "reason": " ".join(str(error).split())})
+            return instead
+
+    zones = asked("zones", lambda: aws.get_availability_zones(state="available", opts=opts).names, [])
+    wanted = args.get("zones", DEFAULT_ZONES)
+    if zones and len(zones) < wanted:
+        errors.append({"property_path": "zones", "reason": f"the region has {len(zones)} zones, not {wanted}"})
+
+    def vcpus(instance_type: str) -> int:
+        return aws.ec2.get_instance_type(instance_type=instance_type, opts=opts).default_vcpus
+
+    manager_vcpus = asked("managerType", lambda: vcpus(args.get("managerType", DEFAULT_MANAGER_TYPE)), 0)
+    worker_vcpus = asked("workerType", lambda: vcpus(args.get("workerType", DEFAULT_WORKER_TYPE)), 0)
+    value = account_value(opts)
+    for need in quota_needs(args, manager_vcpus, worker_vcpus):
+        sentences = asked("fleetQuota", lambda need=need: shortfalls([need], value), [])
+        errors.extend({"property_path": "fleetQuota", "reason": sentence} for sentence in sentences)
+    given = args.get("image")
+    return Account(
+        id=asked("account", lambda: aws.get_caller_identity(opts=opts).account_id, ""),
+        partition=asked("region", lambda: aws.get_partition(opts=opts).partition, ""),
+        region=asked("region", lambda: aws.get_region(opts=opts).region, ""),
+        zones=zones,
+        image=given or asked("image", lambda: debian_image(opts), ""),
+        zone_id=asked("zone", lambda: hosted_zone(args["zone"], opts), ""),
+        errors=errors,
+    )
+
+
+def estimate(args: Ec2HubClusterArgs) -> str:
+    """The month's cost in US dollars, as `monthly_cost` computes it, or why there is no estimate."""
+    cost = monthly_cost(
+        manager_type=args.get("managerType", DEFAULT_MANAGER_TYPE),
+        worker_type=args.get("workerType", DEFAULT_WORKER_TYPE),
+        users=len(args["users"]),
+        home_gigabytes=home_gigabytes(args),
+        root_gigabytes=ROOT_GIGABYTES,
+        gateways=args.get("zones", DEFAULT_ZONES) if args.get("natPerZone", False) else 1,
+    )
+    return f"{cost:.0f}" if cost is not None else "unknown: the price of an instance type is not in the table"
+
+
+def _check_network(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyErrorDetails]:
+    errors: list[pulumi.InputPropertyErrorDetails] = []
+    try:
+        plan = plan_subnets(args.get("cidr", DEFAULT_CIDR), args.get("zones", DEFAULT_ZONES))
+    except ValueError as error:
+        return [{"property_path": "cidr", "reason": str(error)}]
+    if plan.private_addresses < servers(args):
+        reason = f"its private subnets hold {plan.private_addresses} hosts; {servers(args)} servers are allowed"
+        errors.append({"property_path": "cidr", "reason": reason})
+    return errors
+
+
+def check_ec2_hub_cluster(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyErrorDetails]:
+    """Every mistake in the arguments, each with the property and what is allowed."""
+    errors: list[pulumi.InputPropertyErrorDetails] = []
+
+    def wrong(path: str, reason: str) -> None:
+        errors.append({"property_path": path, "reason": reason})
+
+    domain, zone = args["domain"], args["zone"].rstrip(".")
+    if not _DOMAIN.fullmatch(domain):
+        wrong("domain", f"{domain!r} is no host name; write it like hub.example.org")
+    if domain != zone and not domain.endswith(f".{zone}"):
+        wrong("domain", f"{domain} is not in the hosted zone {zone!r}")
+    errors += _check_network(args)
+    for key, default in (("managerType", DEFAULT_MANAGER_TYPE), ("workerType", DEFAULT_WORKER_TYPE)):
+        kind = str(args.get(key, default))
+        if not _INSTANCE_TYPE.fullmatch(kind):
+            wrong(key, f"{kind!r} is no instance type; write it like t3.small")
+    image = args.get("image")
+    if image and not re.fullmatch(r"ami-[0-9a-f]{8,17}", image):
+        wrong("image", f"{image!r} is no id of a machine image (ami-…)")
+    names = [user["name"] for user in args["users"]]
+    for repeated in repeated_names(names):
+        wrong("users", f"{repeated} is listed more than once")
+    budget = args.get("monthlyBudget")
+    if budget is not None and budget < 1:
+        wrong("monthlyBudget", f"{budget} is no amount of dollars")
+    if budget and "@" not in args.get("budgetEmail", ""):
+        wrong("budgetEmail", "a budget needs the address that is warned")
+    errors += check_login(args.get("login", {}), names)
+    errors += check_user_quota(args.get("userQuota", {}))
+    errors += check_fleet_quota(args.get("fleetQuota", {}))
+    return errors

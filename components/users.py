@@ -1,0 +1,18 @@
+"""Who may log in to a hub."""
+
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
+
+class HubUser(TypedDict):
+    """Somebody who may log in."""
+
+    name: str
+    """Login name."""
+    admin: NotRequired[bool]
+    """Whether the user administers the hub. Default False."""
+
+
+def repeated_names(names: Sequence[str]) -> list[str]:
+    """Names that are listed more than once, in order."""
+    return sorted({name for name in names if names.count(name) > 1})

@@ -1,0 +1,107 @@
+"""An AWS of this machine: moto on loopback, with what a real account has before a stack comes to it."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.ec2.models import ec2_backends
+from moto.server import ThreadedMotoServer
+from moto.servicequotas.exceptions import NoSuchResource
+from moto.servicequotas.models import ServiceQuotasBackend
+from moto.servicequotas.responses import ServiceQuotasResponse
+
+DEBIAN_OWNER = "136693071363"
+"""Account that publishes Debian's images."""
+
+REGION = "us-east-1"
+CREDENTIALS = {"aws_access_key_id": "rehearsal", "aws_secret_access_key": "rehearsal"}
+
+SERVICES = (
+    *("acm", "autoscaling", "backup", "budgets", "cloudwatch", "dlm", "ec2", "ecr", "efs", "elbv2", "iam", "kms"),
+    *("logs", "route53", "s3", "s3control", "secretsmanager", "servicequotas", "ssm", "sts"),
+)
+"""Services of the provider whose endpoints are pointed here."""
+
+NOT_SIMULATED = {
+    "aws:budgets/budget:Budget": "moto cannot read a budget's subscribers back",
+    "aws:dlm/lifecyclePolicy:LifecyclePolicy": "moto has no Data Lifecycle Manager",
+}
+"""Resource types that the simulator lacks, each with the reason; a rehearsal leaves them out."""
+
+QUOTAS = {
+    ("ec2", "L-1216C47A"): 256.0,
+    ("ec2", "L-0263D0A3"): 5.0,
+    ("ebs", "L-7A658B76"): 50.0,
+}
+"""Limits of the simulated account by service and quota code; moto knows those of VPCs alone."""
+
+
+def provider_configuration(endpoint: str) -> dict[str, object]:
+    """The stack's configuration that sends the provider there."""
+    return {
+        "aws:region": REGION,
+        "aws:accessKey": CREDENTIALS["aws_access_key_id"],
+        "aws:secretKey": CREDENTIALS["aws_secret_access_key"],
+        "aws:skipCredentialsValidation": True,
+        "aws:skipMetadataApiCheck": True,
+        "aws:s3UsePathStyle": True,
+        # What the simulator cannot do it will not do at the tenth time either.
+        "aws:maxRetries": 1,
+        # S3 Control puts the account's number before the host's name, which no resolver knows: all goes to the simulator.
+        "aws:httpProxy": endpoint,
+        "aws:endpoints": [dict.fromkeys(SERVICES, endpoint)],
+    }
+
+
+@contextmanager
+def simulated_aws(zone: str) -> Iterator[str]:
+    """Run the simulator with a hosted zone, Debian's images and the account's quotas in it; gives its address."""
+    ServiceQuotasBackend.get_service_quota = _service_quota  # pyright: ignore[reportAttributeAccessIssue]
+    # The provider asks for AWS's default beside the account's own value.
+    ServiceQuotasResponse.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota  # pyright: ignore[reportAttributeAccessIssue]
+    # Read once, when the account is made.
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        _furnish(endpoint, zone)
+        yield endpoint
+    finally:
+        server.stop()
+
+
+def client(service: str, endpoint: str) -> Any:
+    """A client of the simulator."""
+    return boto3.client(service, region_name=REGION, endpoint_url=endpoint, **CREDENTIALS)
+
+
+def _furnish(endpoint: str, zone: str) -> None:
+    client("route53", endpoint).create_hosted_zone(Name=zone, CallerReference="rehearsal")
+    ec2 = client("ec2", endpoint)
+    started = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    image = ec2.create_image(InstanceId=started, Name="debian-12-amd64-20260101-1")["ImageId"]
+    ec2_backends[DEFAULT_ACCOUNT_ID][REGION].amis[image].owner_id = DEBIAN_OWNER
+    ec2.terminate_instances(InstanceIds=[started])
+
+
+def _service_quota(_self: ServiceQuotasBackend, service_code: str, quota_code: str) -> dict[str, Any]:
+    value = QUOTAS.get((service_code, quota_code))
+    if value is None:
+        raise NoSuchResource
+    return {
+        "ServiceCode": service_code,
+        "ServiceName": service_code,
+        "QuotaArn": f"arn:aws:servicequotas:{REGION}:{DEFAULT_ACCOUNT_ID}:{service_code}/{quota_code}",
+        "QuotaCode": quota_code,
+        "QuotaName": quota_code,
+        "Value": value,
+        "Adjustable": True,
+        "GlobalQuota": False,
+    }

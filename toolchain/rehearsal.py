@@ -1,0 +1,176 @@
+"""The whole life of a stack on a simulated AWS, with the real engine and the real provider."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from toolchain.aws_simulator import CREDENTIALS, NOT_SIMULATED, REGION, client, provider_configuration, simulated_aws
+from toolchain.progress import say
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = (".git", ".venv", "build", ".pulumi-state", "__pycache__", "tests", ".*_cache")
+LAST_LINES = 60
+LOG = ROOT / "build" / "rehearsal.log"
+
+
+class RehearsalError(Exception):
+    """A step failed; the message is the engine's own."""
+
+
+@dataclass
+class Rehearsal:
+    """A stack in a folder and a state of its own, so that it never meets the real one."""
+
+    stack: str
+    folder: Path
+    endpoint: str
+    times: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def project(self) -> Path:
+        """The copy of the project."""
+        return self.folder / "project"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Environment of the engine; what calls AWS beside the provider takes the simulator's address from here."""
+        return {
+            **os.environ,
+            "PULUMI_BACKEND_URL": f"file://{self.folder / 'state'}",
+            "PULUMI_CONFIG_PASSPHRASE": "rehearsal",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            **{name.upper(): value for name, value in CREDENTIALS.items()},
+        }
+
+    def prepare(self) -> None:
+        """Copy the project and point its stack at the simulator, by configuration alone."""
+        (self.folder / "state").mkdir()
+        shutil.copytree(ROOT, self.project, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        (self.project / ".venv").symlink_to(ROOT / ".venv")
+        file = self.project / f"Pulumi.{self.stack}.yaml"
+        document = yaml.safe_load(file.read_text())
+        document["config"] = {**document["config"], **provider_configuration(self.endpoint)}
+        file.write_text(yaml.safe_dump(document))
+        self.pulumi("stack", "select", "--create", self.stack)
+
+    def pulumi(self, *arguments: str) -> str:
+        """Run the engine and return what it printed.
+
+        Raises:
+            RehearsalError: it failed.
+        """
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        output = done.stdout + done.stderr
+        LOG.parent.mkdir(exist_ok=True)
+        with LOG.open("a") as log:
+            log.write(f"$ pulumi {' '.join(arguments)}\n{output}\n")
+        if done.returncode:
+            raise RehearsalError("\n".join(output.splitlines()[-LAST_LINES:]))
+        return output
+
+    def step(self, title: str, *arguments: str) -> str:
+        """Run one step of the engine on the stack and tell its time."""
+        say(f"{title} …")
+        start = time.monotonic()
+        left_out = [argument for type_ in NOT_SIMULATED for argument in ("--exclude", f"**{type_}::**")]
+        output = self.pulumi(*arguments, "--stack", self.stack, *left_out)
+        self.times[title] = time.monotonic() - start
+        summary = [line.strip() for line in output.splitlines() if line.strip().endswith(SUMMARY_ENDINGS)]
+        say(f"{title}: {self.times[title]:.0f} s{', ' + '; '.join(summary) if summary else ''}")
+        return output
+
+    def pack(self) -> Sequence[str]:
+        """The policy pack's arguments."""
+        levels = self.project / "policies" / "config" / f"{self.stack}.json"
+        configured = ["--policy-pack-config", str(levels)] if levels.exists() else []
+        return ["--policy-pack", "policies", *configured]
+
+
+SUMMARY_ENDINGS = ("to create", "created", "unchanged", "deleted", "updated")
+
+
+def rehearse(stack: str, folder: Path, zone: str) -> list[str]:
+    """Carry the rehearsal out; returns what is left in the account afterwards.
+
+    Raises:
+        RehearsalError: a step failed.
+    """
+    with simulated_aws(zone) as endpoint:
+        rehearsal = Rehearsal(stack, folder, endpoint)
+        rehearsal.prepare()
+        before = set(inventory(endpoint))
+        for type_, reason in NOT_SIMULATED.items():
+            say(f"left out: {type_} ({reason})")
+        rehearsal.step("preview with the policy pack", "preview", *rehearsal.pack())
+        rehearsal.step("up", "up", "--yes", "--skip-preview", *rehearsal.pack())
+        rehearsal.step("preview after refresh", "preview", "--refresh", "--expect-no-changes")
+        rehearsal.step("destroy", "destroy", "--yes", "--skip-preview")
+        return sorted(set(inventory(endpoint)) - before)
+
+
+def inventory(endpoint: str) -> list[str]:
+    """What is in the account and costs money or holds data, as `kind id`."""
+    ec2 = client("ec2", endpoint)
+    found = [
+        f"instance {instance['InstanceId']}"
+        for reservation in ec2.describe_instances()["Reservations"]
+        for instance in reservation["Instances"]
+        if instance["State"]["Name"] not in {"terminated", "shutting-down"}
+    ]
+    found += [f"volume {volume['VolumeId']}" for volume in ec2.describe_volumes()["Volumes"]]
+    found += [f"address {address['AllocationId']}" for address in ec2.describe_addresses()["Addresses"]]
+    found += [f"vpc {vpc['VpcId']}" for vpc in ec2.describe_vpcs()["Vpcs"]]
+    found += [f"security group {group['GroupId']}" for group in ec2.describe_security_groups()["SecurityGroups"]]
+    found += [f"launch template {t['LaunchTemplateId']}" for t in ec2.describe_launch_templates()["LaunchTemplates"]]
+    found += [
+        f"NAT gateway {gateway['NatGatewayId']}"
+        for gateway in ec2.describe_nat_gateways()["NatGateways"]
+        if gateway["State"] != "deleted"
+    ]
+    found += [f"bucket {bucket['Name']}" for bucket in client("s3", endpoint).list_buckets()["Buckets"]]
+    found += [f"role {role['RoleName']}" for role in client("iam", endpoint).list_roles()["Roles"]]
+    secrets = client("secretsmanager", endpoint).list_secrets()["SecretList"]
+    return found + [f"secret {secret['Name']}" for secret in secrets]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rehearse the stack that the arguments name."""
+    [stack] = arguments
+    LOG.unlink(missing_ok=True)
+    file = ROOT / f"Pulumi.{stack}.yaml"
+    if not file.exists():
+        say(f"there is no {file.name}")
+        return 1
+    config = yaml.safe_load(file.read_text())["config"]
+    zone = config.get("hubstack:ec2", {}).get("zone", "")
+    if not zone:
+        say(f"{file.name} does not deploy to AWS (hubstack:ec2 names no zone); there is nothing to rehearse")
+        return 1
+    with tempfile.TemporaryDirectory(prefix="hubstack-rehearsal-") as folder:
+        try:
+            left = rehearse(stack, Path(folder), zone)
+        except RehearsalError as error:
+            sys.stderr.write(f"{error}\n")
+            say(f"the rehearsal failed; all that the engine said is in {LOG.relative_to(ROOT)}")
+            return 1
+    print(json.dumps({"left": left}))
+    say("left, as the stack keeps data: " + ", ".join(left) if left else "nothing is left")
+    return 0
