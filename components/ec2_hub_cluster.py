@@ -198,7 +198,6 @@ class Ec2HubCluster(pulumi.ComponentResource):
             instance_type=args.get("workerType", DEFAULT_WORKER_TYPE),
             security_group=groups.worker.id,
             disk_gigabytes=ROOT_GIGABYTES,
-            tags={CLUSTER_TAG: name},
             opts=self._local,
         )
         # Deleted after the manager, which launches instances, and before the groups and subnets that they are in.

@@ -68,7 +68,7 @@ def let_in(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts:
             cidr_ipv4=rule.cidr,
             referenced_security_group_id=rule.group,
             prefix_list_id=rule.prefix_list,
-            description=rule.name,
+            tags={"Name": rule.name},
             opts=opts,
         )
 
@@ -85,7 +85,7 @@ def let_out(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts
             cidr_ipv4=rule.cidr,
             referenced_security_group_id=rule.group,
             prefix_list_id=rule.prefix_list,
-            description=rule.name,
+            tags={"Name": rule.name},
             opts=opts,
         )
 

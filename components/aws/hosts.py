@@ -85,7 +85,6 @@ def worker_template(
     instance_type: str,
     security_group: pulumi.Input[str],
     disk_gigabytes: int,
-    tags: Mapping[str, str],
     opts: pulumi.ResourceOptions,
 ) -> aws.ec2.LaunchTemplate:
     """What every user's host is launched from: no role, no key, no public address."""
@@ -112,6 +111,5 @@ def worker_template(
                 ),
             )
         ],
-        tags={"Name": name, **tags},
         opts=opts,
     )
