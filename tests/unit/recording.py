@@ -1,17 +1,38 @@
 """A Pulumi program's registrations as the engine gets them, options included."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf import json_format
 from pulumi.runtime import mocks, settings, stack
 
+Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+AWS_ANSWERS: dict[str, Answer] = {
+    "aws:index/getAvailabilityZones:getAvailabilityZones": lambda _: {
+        "names": ["us-east-1a", "us-east-1b", "us-east-1c"]
+    },
+    "aws:index/getCallerIdentity:getCallerIdentity": lambda _: {"accountId": "123456789012"},
+    "aws:index/getPartition:getPartition": lambda _: {"partition": "aws"},
+    "aws:index/getRegion:getRegion": lambda _: {"region": "us-east-1"},
+    "aws:ec2/getAmi:getAmi": lambda _: {"id": "ami-0123456789abcdef0"},
+    "aws:ec2/getInstanceType:getInstanceType": lambda _: {"defaultVcpus": 2},
+    "aws:route53/getZone:getZone": lambda _: {"zoneId": "Z123"},
+    "aws:servicequotas/getServiceQuota:getServiceQuota": lambda _: {"value": 256},
+}
+"""What an account with enough of everything answers."""
+
 
 class _Mocks(mocks.Mocks):
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self.answers = answers
+
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         return f"{args.name}-id", {
+            "arn": f"arn:aws:service:us-east-1:123456789012:{args.name}",
+            "bucket": f"{args.name}-bucket",
             **args.inputs,
             "mountpoint": f"/volumes/{args.name}",
             "imageId": f"sha256:{args.name}",
@@ -23,7 +44,7 @@ class _Mocks(mocks.Mocks):
         }
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
-        return {}
+        return self.answers.get(args.token, lambda _given: {})(args.args)
 
 
 @dataclass
@@ -46,8 +67,8 @@ class Recorder(mocks.MockMonitor):
     registrations: list[Registration] = field(default_factory=list)
     outputs: dict[str, list[str]] = field(default_factory=dict)
 
-    def __init__(self) -> None:
-        super().__init__(_Mocks())
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        super().__init__(_Mocks(answers))
         self.registrations, self.outputs = [], {}
 
     def RegisterResource(self, request):  # noqa: N802
@@ -70,8 +91,8 @@ class Recorder(mocks.MockMonitor):
         return super().RegisterResourceOutputs(request)
 
 
-def record(program: Callable[[], object]) -> Recorder:
-    """Run the program under mocks and return what it registered."""
+def record(program: Callable[[], object], answers: Mapping[str, Answer] | None = None) -> Recorder:
+    """Run the program under mocks, with `answers` in place of those of a good account, and return what it registered."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     # What an earlier program left unfinished, because it raised on purpose, belongs to a loop that is closed.
@@ -79,7 +100,7 @@ def record(program: Callable[[], object]) -> Recorder:
     rpc_manager = settings._get_rpc_manager()
     rpc_manager.rpcs.clear()
     rpc_manager.unhandled_exception = None
-    recorder = Recorder()
+    recorder = Recorder({**AWS_ANSWERS, **(answers or {})})
     try:
         mocks.set_mocks(recorder.mocks, project="hubstack", stack="test", monitor=recorder)
 
