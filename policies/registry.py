@@ -89,6 +89,7 @@ REGISTRY = Registry()
 FAMILY_CONFIG: dict[str, dict[str, Any]] = {
     "disabled": {"type": "array", "items": {"type": "string"}, "default": []},
     "maxCpu": {"type": "number", "default": 8},
+    "maxInstanceCpu": {"type": "number", "default": 16},
     "maxMemoryBytes": {"type": "number", "default": 32 * 2**30},
     "maxServers": {"type": "number", "default": 1000},
     "maxAgeSeconds": {"type": "number", "default": 7 * 24 * 3600},

@@ -1,0 +1,1 @@
+"""Data that people made: encrypted, kept, and recorded for long enough."""
