@@ -18,10 +18,21 @@ REMOVERS = {
 """How to remove what holds no data. Volumes are left: creating one that exists takes it over with what is in it."""
 
 
+REMOTE = ("aws:", "kubernetes:")
+"""Types that outlive this machine: forgetting one may leave a bill behind, so their entries stay in the state."""
+
+
+def remote_operations(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a killed run was doing to resources elsewhere."""
+    pending = (state.get("deployment") or {}).get("pending_operations") or []
+    return [operation for operation in pending if operation["resource"]["type"].startswith(REMOTE)]
+
+
 def interrupted_creations(state: dict[str, Any]) -> list[dict[str, Any]]:
     """The resources that a killed run had begun to create, services first: they hold the others."""
     pending = (state.get("deployment") or {}).get("pending_operations") or []
-    resources = [operation["resource"] for operation in pending if operation["type"] == "creating"]
+    here = [operation["resource"] for operation in pending if operation["type"] == "creating"]
+    resources = [resource for resource in here if not resource["type"].startswith(REMOTE)]
     return sorted(resources, key=lambda resource: "Service" not in resource["type"])
 
 
@@ -41,9 +52,17 @@ def take_up(stack: str, root: Path) -> None:
     if exported.returncode:
         return
     state = json.loads(exported.stdout)
-    begun = interrupted_creations(state)
-    if not (state.get("deployment") or {}).pop("pending_operations", None):
+    begun, remote = interrupted_creations(state), remote_operations(state)
+    if remote:
+        names = ", ".join(operation["resource"]["urn"].rsplit("::", 1)[1] for operation in remote)
+        sys.stderr.write(
+            f"hubstack: a run was killed while it made {names}; look whether the account has them, and take them up "
+            f"with `toolchain/with pulumi refresh --stack {stack}`, which asks what to do with each\n"
+        )
+    deployment = state.get("deployment") or {}
+    if len(deployment.get("pending_operations") or []) == len(remote):
         return
+    deployment["pending_operations"] = remote
     names = ", ".join(resource["urn"].rsplit("::", 1)[1] for resource in begun)
     sys.stderr.write(f"hubstack: a run was killed while it made {names}; taking it up again\n")
     address = engine_address(state)

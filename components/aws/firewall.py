@@ -1,7 +1,8 @@
 """Security groups with rules of their own: groups that name each other can be deleted in any order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -32,8 +33,6 @@ class Rule:
     """The range at the other end."""
     group: pulumi.Output[str] | None = None
     """The security group at the other end, where no range is given."""
-    prefix_list: pulumi.Output[str] | None = None
-    """AWS's list of a service's ranges at the other end."""
 
 
 def security_group(
@@ -56,38 +55,38 @@ def security_group(
     )
 
 
+class _RuleArguments(TypedDict):
+    security_group_id: pulumi.Output[str]
+    ip_protocol: str
+    from_port: int | None
+    to_port: int | None
+    cidr_ipv4: str | None
+    referenced_security_group_id: pulumi.Output[str] | None
+    tags: Mapping[str, str]
+
+
+def _arguments(group: aws.ec2.SecurityGroup, rule: Rule) -> _RuleArguments:
+    return {
+        "security_group_id": group.id,
+        "ip_protocol": rule.protocol,
+        "from_port": rule.ports[0] if rule.ports else None,
+        "to_port": rule.ports[1] if rule.ports else None,
+        "cidr_ipv4": rule.cidr,
+        "referenced_security_group_id": rule.group,
+        "tags": {"Name": rule.name},
+    }
+
+
 def let_in(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions) -> None:
     """Let connections in."""
     for rule in rules:
-        aws.vpc.SecurityGroupIngressRule(
-            f"{name}-from-{rule.name}",
-            security_group_id=group.id,
-            ip_protocol=rule.protocol,
-            from_port=rule.ports[0] if rule.ports else None,
-            to_port=rule.ports[1] if rule.ports else None,
-            cidr_ipv4=rule.cidr,
-            referenced_security_group_id=rule.group,
-            prefix_list_id=rule.prefix_list,
-            tags={"Name": rule.name},
-            opts=opts,
-        )
+        aws.vpc.SecurityGroupIngressRule(f"{name}-from-{rule.name}", **_arguments(group, rule), opts=opts)
 
 
 def let_out(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions) -> None:
     """Let connections out."""
     for rule in rules:
-        aws.vpc.SecurityGroupEgressRule(
-            f"{name}-to-{rule.name}",
-            security_group_id=group.id,
-            ip_protocol=rule.protocol,
-            from_port=rule.ports[0] if rule.ports else None,
-            to_port=rule.ports[1] if rule.ports else None,
-            cidr_ipv4=rule.cidr,
-            referenced_security_group_id=rule.group,
-            prefix_list_id=rule.prefix_list,
-            tags={"Name": rule.name},
-            opts=opts,
-        )
+        aws.vpc.SecurityGroupEgressRule(f"{name}-to-{rule.name}", **_arguments(group, rule), opts=opts)
 
 
 def egress_rules(profile: EgressProfile) -> tuple[Rule, ...]:

@@ -2,7 +2,6 @@
 
 import binascii
 import socket
-import sys
 
 import boto3
 from botocore.config import Config
@@ -10,6 +9,7 @@ from botocore.config import Config
 from runtime.ec2_spawner.fleet import Fleet
 from runtime.ec2_spawner.settings import load_settings, read_secret
 from runtime.ec2_spawner.spawner import Ec2Spawner
+from runtime.hub.culling import configure_culling
 from runtime.hub.login import configure_login
 
 c = get_config()  # noqa: F821  # pyright: ignore[reportUndefinedVariable]  (JupyterHub puts it here)
@@ -41,30 +41,9 @@ c.JupyterHub.hub_bind_url = f"http://{address}:8081"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.active_server_limit = settings.servers
 c.JupyterHub.concurrent_spawn_limit = settings.servers
-c.JupyterHub.last_activity_interval = settings.quota.activity_interval_seconds
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001"
 c.ConfigurableHTTPProxy.auth_token = read_secret("proxy-token")
 
 configure_login(c, settings.login, settings.users, read_secret)
-
-c.JupyterHub.services = [
-    {
-        "name": "idle-culler",
-        "command": [
-            sys.executable,
-            "-m",
-            "jupyterhub_idle_culler",
-            f"--timeout={settings.quota.idle_seconds}",
-            f"--max-age={settings.quota.max_age_seconds}",
-            f"--cull-every={settings.quota.activity_interval_seconds}",
-        ],
-    }
-]
-c.JupyterHub.load_roles = [
-    {
-        "name": "idle-culler",
-        "services": ["idle-culler"],
-        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
-    }
-]
+configure_culling(c, settings.quota.idle_seconds, settings.quota.max_age_seconds)

@@ -27,11 +27,6 @@ class Quota:
     max_age_seconds: int
     """A host this old is terminated, whatever it does; its home is kept."""
 
-    @property
-    def activity_interval_seconds(self) -> int:
-        """How often activity is asked for and servers are culled: a sixth of the idle time, 5 s to a minute."""
-        return max(5, min(60, self.idle_seconds // 6))
-
 
 @dataclass(frozen=True)
 class User:

@@ -13,6 +13,7 @@ from traitlets import Float, Unicode
 
 from runtime.ec2_spawner.fleet import Fleet, FleetError, Home, Host
 from runtime.ec2_spawner.settings import Ec2HubSettings
+from runtime.hub.culling import activity_interval_seconds
 
 PORT = 8888
 """Port of the single-user server on its host; the manager alone gets to it."""
@@ -139,7 +140,7 @@ class Ec2Spawner(Spawner):
         environment["JUPYTERHUB_ACTIVITY_URL"] = (
             f"{environment['JUPYTERHUB_API_URL']}/users/{self.user.escaped_name}/activity"
         )
-        environment["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(self.settings.quota.activity_interval_seconds)
+        environment["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(activity_interval_seconds(self.settings.quota.idle_seconds))
         environment["JUPYTERHUB_SERVICE_URL"] = f"http://0.0.0.0:{PORT}{self.server.base_url if self.server else base}"
         environment["HOME"] = "/home/jovyan"
         environment["PATH"] = "/opt/venv/bin:/usr/local/bin:/usr/bin:/bin"

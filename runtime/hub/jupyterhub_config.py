@@ -1,10 +1,10 @@
 """JupyterHub's configuration file, filled from the stack's settings and secrets."""
 
 import binascii
-import sys
 
 import docker
 
+from runtime.hub.culling import configure_culling
 from runtime.hub.proxy import ServiceProxy
 from runtime.hub.settings import load_settings, read_secret
 from runtime.hub.spawner import HubstackSpawner, user_networks
@@ -28,8 +28,6 @@ c.JupyterHub.hub_connect_url = "http://hub:8081"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.active_server_limit = settings.servers
 c.JupyterHub.concurrent_spawn_limit = 20
-c.JupyterHub.last_activity_interval = settings.quota.activity_interval_seconds
-c.JupyterHub.activity_resolution = min(30, settings.quota.activity_interval_seconds)
 c.JupyterHub.template_vars = {}
 
 c.ConfigurableHTTPProxy.should_start = False
@@ -48,24 +46,4 @@ c.SharedPasswordAuthenticator.user_password = read_secret("user-password")
 c.SharedPasswordAuthenticator.admin_password = read_secret("admin-password")
 c.Authenticator.allowed_users = {user.name for user in settings.users}
 c.Authenticator.admin_users = {user.name for user in settings.users if user.admin}
-
-c.JupyterHub.services = [
-    {
-        "name": "idle-culler",
-        "command": [
-            sys.executable,
-            "-m",
-            "jupyterhub_idle_culler",
-            f"--timeout={settings.quota.idle_seconds}",
-            f"--max-age={settings.quota.max_age_seconds}",
-            f"--cull-every={settings.quota.activity_interval_seconds}",
-        ],
-    }
-]
-c.JupyterHub.load_roles = [
-    {
-        "name": "idle-culler",
-        "services": ["idle-culler"],
-        "scopes": ["list:users", "read:users:activity", "read:servers", "delete:servers"],
-    }
-]
+configure_culling(c, settings.quota.idle_seconds, settings.quota.max_age_seconds)

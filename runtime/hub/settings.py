@@ -30,14 +30,6 @@ class Quota:
     max_age_seconds: int
     """A server this old is stopped, whatever it does."""
 
-    @property
-    def activity_interval_seconds(self) -> int:
-        """How often activity is asked for and servers are culled: a sixth of the idle time, 5 s to a minute.
-
-        JupyterHub's own 5 minutes would take a user who works for idle under a shorter limit.
-        """
-        return max(5, min(60, self.idle_seconds // 6))
-
 
 @dataclass(frozen=True)
 class User:

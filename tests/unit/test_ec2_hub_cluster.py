@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping
 from typing import Any
@@ -163,6 +164,26 @@ def test_the_bundle_holds_what_the_manager_runs_and_settings_that_it_understands
         "runtime/ec2_spawner/requirements.lock",
         "runtime/hub/login.py",
     } <= set(files)
+
+
+def test_the_bundle_needs_nothing_of_the_project_beside_it(tmp_path: Any):
+    [stored] = of_type(build(), "aws:s3/bucketObjectv2:BucketObjectv2").values()
+    for name, text in bundled(stored).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    program = "import runtime.ec2_spawner.spawner, runtime.hub.login, runtime.hub.culling as c; print(c.__file__)"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.stderr == ""
+    assert told.stdout.startswith(str(tmp_path))
 
 
 def test_the_same_files_make_the_same_bundle():

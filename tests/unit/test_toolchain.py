@@ -11,10 +11,10 @@ import pytest
 
 from toolchain import aws_upstream
 from toolchain.cache import made_whole
-from toolchain.configuration_file import tidy_configuration
+from toolchain.configuration_file import further_plugins, tidy_configuration
 from toolchain.gobuild import source_key
 from toolchain.installer import is_installed, plugin_path
-from toolchain.interrupted import engine_address, interrupted_creations
+from toolchain.interrupted import engine_address, interrupted_creations, remote_operations
 from toolchain.progress import CommandFailedError, run
 
 ROOT = Path(__file__).parents[2]
@@ -193,3 +193,17 @@ def test_a_salt_that_was_there_or_that_a_secret_needs_stays(tmp_path: Path, befo
         file.write_text(after)
 
     assert file.read_text() == after
+
+
+def test_a_stack_on_aws_brings_its_plugin_and_one_on_this_machine_does_not():
+    assert further_plugins((ROOT / "Pulumi.ec2hub.yaml").read_text()) == ("aws",)
+    assert further_plugins((ROOT / "Pulumi.dev.yaml").read_text()) == ()
+
+
+def test_what_a_killed_run_was_making_in_an_account_is_not_forgotten():
+    instance = {"type": "creating", "resource": {"type": "aws:ec2/instance:Instance", "urn": "urn::a::manager"}}
+    network = {"type": "creating", "resource": {"type": "docker:index/network:Network", "urn": "urn::a::front"}}
+    state = {"deployment": {"pending_operations": [instance, network]}}
+
+    assert remote_operations(state) == [instance]
+    assert interrupted_creations(state) == [network["resource"]]

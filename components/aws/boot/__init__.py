@@ -18,6 +18,7 @@ MANAGER_FILES = (
     "runtime/__init__.py",
     "runtime/ec2_spawner",
     "runtime/hub/__init__.py",
+    "runtime/hub/culling.py",
     "runtime/hub/login.py",
 )
 """What the manager runs, relative to the project."""
