@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, TypeVar
 
@@ -137,7 +137,7 @@ class _Bundle:
 
     address: pulumi.Output[str]
     arn: pulumi.Output[str]
-    digest: pulumi.Output[str]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,9 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
         passwords = self._passwords()
         secret = self._secret(passwords)
-        bundle = self._bundle(net, zones, template)
+        bundle = self._bundle()
         profile = self._manager_role(account, net, groups, template, bundle, secret)
-        address = self._manager(account, net, groups, profile, bundle, secret, launched)
+        address = self._manager(account, net, groups, template, profile, bundle, secret, launched)
         address_record(name, account.zone_id, args["domain"], address.public_ip, self._local)
         https_check(name, args["domain"], "/hub/health", self._local)
         daily_snapshots(name, cluster=name, keep=SNAPSHOTS_KEPT, opts=self._local)
@@ -300,27 +300,22 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
         return secret
 
-    def _bundle(self, net: Network, zones: Sequence[str], template: aws.ec2.LaunchTemplate) -> _Bundle:
-        subnets = pulumi.Output.all(*(subnet.id for subnet in net.private))
-        content = pulumi.Output.all(subnets, template.id).apply(
-            lambda known: manager_bundle(
-                hub_settings(self._name, self._args, dict(zip(zones, known[0], strict=True)), known[1])
-            )
-        )
-        digest = content.apply(lambda archive: hashlib.sha256(archive).hexdigest())
+    def _bundle(self) -> _Bundle:
+        # All of it is known at preview, so that the policy pack can judge the quotas in it before an update.
+        content = manager_bundle(hub_settings(self._name, self._args))
         bucket = private_bucket(f"{self._name}-bundle", self._local)
         stored = aws.s3.BucketObjectv2(
             f"{self._name}-bundle",
             bucket=bucket.id,
             key="manager.tar.gz",
-            content_base64=content.apply(lambda archive: base64.b64encode(archive).decode()),
+            content_base64=base64.b64encode(content).decode(),
             content_type="application/gzip",
             opts=self._local,
         )
         return _Bundle(
             address=pulumi.Output.concat("s3://", bucket.bucket, "/", stored.key),
             arn=pulumi.Output.concat(bucket.arn, "/", stored.key),
-            digest=digest,
+            digest=hashlib.sha256(content).hexdigest(),
         )
 
     def _manager_role(
@@ -365,6 +360,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
         account: Account,
         net: Network,
         groups: _Groups,
+        template: aws.ec2.LaunchTemplate,
         profile: aws.iam.InstanceProfile,
         bundle: _Bundle,
         secret: aws.secretsmanager.Secret,
@@ -378,14 +374,20 @@ class Ec2HubCluster(pulumi.ComponentResource):
             cluster=name,
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=self._keep),
         )
-        user_data = pulumi.Output.all(bundle.address, bundle.digest, secret.arn).apply(
+        zones = account.zones[: len(net.private)]
+        subnets = pulumi.Output.all(*(subnet.id for subnet in net.private)).apply(
+            lambda ids: ",".join(f"{zone}={subnet}" for zone, subnet in zip(zones, ids, strict=True))
+        )
+        user_data = pulumi.Output.all(bundle.address, secret.arn, template.id, subnets).apply(
             lambda known: encoded(
                 boot_script(
                     "manager",
                     {
                         "BUNDLE": known[0],
-                        "BUNDLE_SHA256": known[1],
-                        "SECRET": known[2],
+                        "BUNDLE_SHA256": bundle.digest,
+                        "SECRET": known[1],
+                        "LAUNCH_TEMPLATE": known[2],
+                        "SUBNETS": known[3],
                         "DATA_DEVICE": DATA_DEVICE_ON_HOST,
                         "DOMAIN": self._args["domain"],
                         "REGION": account.region,
@@ -437,25 +439,16 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
 
 
-def hub_settings(name: str, args: Ec2HubClusterArgs, subnets: Mapping[str, str], launch_template: str) -> str:
+def hub_settings(name: str, args: Ec2HubClusterArgs) -> str:
     """The hub's settings as JSON, keys in a fixed order; `runtime/ec2_spawner/settings.py` reads them."""
-    quota = user_quota_document(args.get("userQuota", {}))
     users = sorted(({"name": user["name"], "admin": user.get("admin", False)} for user in args["users"]), key=str)
     document = {
         "cluster": name,
         "users": users,
-        "quota": {
-            "cpu": quota["cpu"],
-            "memory_bytes": quota["memory_bytes"],
-            "processes": quota["processes"],
-            "home_gigabytes": home_gigabytes(args),
-            "idle_seconds": quota["idle_seconds"],
-            "max_age_seconds": quota["max_age_seconds"],
-        },
+        "quota": user_quota_document(args.get("userQuota", {})),
         "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
+        "egress": {"profile": EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)).value},
         "login": login_document(args.get("login", {}), args["domain"]),
-        "launch_template": launch_template,
-        "subnets": dict(sorted(subnets.items())),
     }
     return json.dumps(document, sort_keys=True)
 

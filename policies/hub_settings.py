@@ -3,7 +3,11 @@
 import base64
 import binascii
 import functools
+import gzip
+import io
 import json
+import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,6 +15,8 @@ from policies.reader import UNKNOWN, Value, as_mapping, read
 from policies.registry import Finding, Judge, undecided
 
 SUFFIX = "hub-settings"
+SETTINGS_FILE = "hub-settings.json"
+"""Where a bundle for a host has them."""
 
 Settings = Mapping[str, Value]
 SettingsJudge = Callable[[Settings, Mapping[str, Any]], Iterator[Finding]]
@@ -18,17 +24,24 @@ SettingsJudge = Callable[[Settings, Mapping[str, Any]], Iterator[Finding]]
 
 
 def on_hub_settings(judge: SettingsJudge) -> Judge:
-    """Make a check's function on a hub's settings one on service configurations; others are none of its business."""
+    """Make a check's function on a hub's settings one on the resources that carry them.
+
+    Those are Docker's service configurations with the suffix, and bundles in a bucket; others are none of its business.
+    """
 
     @functools.wraps(judge)
     def on_resource(name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
-        if not name.endswith(SUFFIX):
-            return
-        data = read(properties, "data")
-        if data is UNKNOWN:
-            yield undecided("data")
-        else:
-            yield from judge(_decoded(str(data)), config)
+        bundle = read(properties, "contentBase64")
+        if bundle is UNKNOWN:
+            yield undecided("contentBase64")
+        elif bundle is not None:
+            yield from judge(_bundled(str(bundle)), config)
+        elif name.endswith(SUFFIX):
+            data = read(properties, "data")
+            if data is UNKNOWN:
+                yield undecided("data")
+            else:
+                yield from judge(_decoded(str(data)), config)
 
     return on_resource
 
@@ -37,4 +50,14 @@ def _decoded(data: str) -> Settings:
     try:
         return as_mapping(json.loads(base64.b64decode(data, validate=True)))
     except (binascii.Error, ValueError):
+        return {}
+
+
+def _bundled(content: str) -> Settings:
+    try:
+        raw = gzip.decompress(base64.b64decode(content, validate=True))
+        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+            file = archive.extractfile(SETTINGS_FILE)
+            return as_mapping(json.loads(file.read())) if file else {}
+    except (binascii.Error, ValueError, OSError, EOFError, KeyError, tarfile.TarError, zlib.error):
         return {}

@@ -26,3 +26,4 @@ LOG_GROUP = "aws:cloudwatch/logGroup:LogGroup"
 AWS_SECRET = "aws:secretsmanager/secret:Secret"  # noqa: S105  (a type's name)
 RECORD = "aws:route53/record:Record"
 AUTO_SCALING_GROUP = "aws:autoscaling/group:Group"
+BUNDLE = "aws:s3/bucketObjectv2:BucketObjectv2"

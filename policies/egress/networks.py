@@ -6,7 +6,7 @@ from typing import Any
 from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import UNKNOWN, Value, as_mapping, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
-from policies.resource_types import CONFIG, CONTAINER, NETWORK, OPEN_NETWORK, SERVICE
+from policies.resource_types import BUNDLE, CONFIG, CONTAINER, NETWORK, OPEN_NETWORK, SERVICE
 
 NOT_INTERNAL = frozenset({"front-network"})
 """Roles of networks that may have a way out; every other one is internal, whatever it is called."""
@@ -86,7 +86,7 @@ def open_network(_name: str, properties: Value, config: Mapping[str, Any]) -> It
     "egress-profile",
     family="egress",
     severity="critical",
-    types=(CONFIG,),
+    types=(CONFIG, BUNDLE),
     remediation="Set hubstack:egressProfile to closed, or allowOpen in the policy pack's configuration.",
 )
 @on_hub_settings

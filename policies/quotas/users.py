@@ -6,7 +6,7 @@ from typing import Any
 from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import as_mapping, is_number
 from policies.registry import REGISTRY, Finding, violation
-from policies.resource_types import CONFIG
+from policies.resource_types import BUNDLE, CONFIG
 
 REQUIRED = ("cpu", "memory_bytes", "processes", "home_bytes", "tmp_bytes", "idle_seconds", "max_age_seconds")
 MAXIMA = {"cpu": "maxCpu", "memory_bytes": "maxMemoryBytes", "max_age_seconds": "maxAgeSeconds"}
@@ -16,7 +16,7 @@ MAXIMA = {"cpu": "maxCpu", "memory_bytes": "maxMemoryBytes", "max_age_seconds": 
     "user-quota-complete",
     family="quotas",
     severity="critical",
-    types=(CONFIG,),
+    types=(CONFIG, BUNDLE),
     remediation="Set it in hubstack:userQuota.",
 )
 @on_hub_settings
@@ -33,7 +33,7 @@ def user_quota_complete(settings: Settings, _config: Mapping[str, Any]) -> Itera
     "user-quota-maximum",
     family="quotas",
     severity="high",
-    types=(CONFIG,),
+    types=(CONFIG, BUNDLE),
     remediation="Lower it in hubstack:userQuota, or raise the maximum in the policy pack's configuration.",
 )
 @on_hub_settings
@@ -50,7 +50,7 @@ def user_quota_maximum(settings: Settings, config: Mapping[str, Any]) -> Iterato
     "fleet-cap",
     family="quotas",
     severity="critical",
-    types=(CONFIG,),
+    types=(CONFIG, BUNDLE),
     remediation="Set servers in hubstack:fleetQuota.",
 )
 @on_hub_settings

@@ -127,6 +127,7 @@ class Ec2Spawner(Spawner):
             "LOCK_SHA256": hashlib.sha256(NOTEBOOK_LOCK.read_bytes()).hexdigest(),
             "MEMORY": str(quota.memory_bytes),
             "PROCESSES": str(quota.processes),
+            "TMP_BYTES": str(quota.tmp_bytes),
         }
         shebang, _, body = WORKER_SCRIPT.read_text().partition("\n")
         constants = "".join(f"readonly {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))

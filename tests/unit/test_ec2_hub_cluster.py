@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import Ec2HubCluster, Ec2HubClusterArgs, EgressProfile, LoginProvider
+from components import Ec2HubCluster, Ec2HubClusterArgs, EgressProfile, Login, LoginProvider
 from components.aws.boot import USER_DATA_LIMIT, archive, boot_script
 from components.aws.firewall import egress_rules
 from components.aws.subnets import plan_subnets
@@ -154,10 +154,12 @@ def bundled(stored: Registration) -> dict[str, str]:
 def test_the_bundle_holds_what_the_manager_runs_and_settings_that_it_understands():
     [stored] = of_type(build(), "aws:s3/bucketObjectv2:BucketObjectv2").values()
     files = bundled(stored)
-    settings = parse_settings(json.loads(files["hub-settings.json"]))
+    environment = {"LAUNCH_TEMPLATE": "lt-1", "SUBNETS": "us-east-1a=subnet-1,us-east-1b=subnet-2"}
+    settings = parse_settings(json.loads(files["hub-settings.json"]), environment)
 
     assert settings.cluster == "lab"
-    assert settings.subnets == {"us-east-1a": "lab-us-east-1a-private-id", "us-east-1b": "lab-us-east-1b-private-id"}
+    assert settings.subnets == {"us-east-1a": "subnet-1", "us-east-1b": "subnet-2"}
+    assert settings.quota.home_gigabytes == 2
     assert settings.login["callback"] == "https://hub.example.org/hub/oauth_callback"
     assert {
         "runtime/ec2_spawner/jupyterhub_config.py",
@@ -289,12 +291,15 @@ def test_one_zone_is_divided_as_in_the_seed():
     assert (plan.public, plan.private) == (("10.10.0.0/24",), ("10.10.128.0/17",))
 
 
-def test_settings_name_no_secret():
-    text = hub_settings(
-        "lab",
-        {**ARGS, "login": {"provider": LoginProvider.GITHUB, "clientId": "i", "clientSecret": "s3cr3t"}},
-        {},
-        "lt",
-    )
+def test_the_manager_is_told_its_template_and_subnets():
+    [manager] = of_type(build(), "aws:ec2/instance:Instance").values()
+    boot = base64.b64decode(manager.properties["userDataBase64"]).decode()
 
-    assert "s3cr3t" not in text
+    assert "readonly LAUNCH_TEMPLATE=lab-worker-id\n" in boot
+    assert "SUBNETS=us-east-1a=lab-us-east-1a-private-id,us-east-1b=lab-us-east-1b-private-id\n" in boot
+
+
+def test_settings_name_no_secret():
+    login: Login = {"provider": LoginProvider.GITHUB, "clientId": "i", "clientSecret": "s3cr3t"}
+
+    assert "s3cr3t" not in hub_settings("lab", {**ARGS, "login": login})

@@ -71,9 +71,10 @@ def spawner_for(cloud: Cloud, user: str = "ada", max_age: int = 3600) -> Ec2Spaw
         settings = Ec2HubSettings(
             cluster="course",
             users=(User(user, admin=False),),
-            quota=Quota(1, 2**30, 256, 5, 600, max_age),
+            quota=Quota(1, 2**30, 256, 5 * 2**30, 2**28, 600, max_age),
             servers=10,
             login={"provider": "password"},
+            egress_profile="closed",
             launch_template=cloud.template,
             subnets={ZONE: cloud.subnet["SubnetId"]},
         )

@@ -65,6 +65,7 @@ After=hubstack-proxy.service
 User=hub
 WorkingDirectory=/srv/hub
 Environment=PYTHONPATH=/opt/hubstack AWS_DEFAULT_REGION=$REGION
+Environment=LAUNCH_TEMPLATE=$LAUNCH_TEMPLATE SUBNETS=$SUBNETS
 ExecStart=/opt/hubstack/venv/bin/jupyterhub --config /opt/hubstack/runtime/ec2_spawner/jupyterhub_config.py
 Restart=always
 [Install]

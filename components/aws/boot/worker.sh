@@ -54,7 +54,7 @@ MemorySwapMax=0
 CPUQuota=$CPU_PERCENT%
 TasksMax=$PROCESSES
 NoNewPrivileges=yes
-PrivateTmp=yes
+TemporaryFileSystem=/tmp:size=$TMP_BYTES,mode=1777,nosuid,nodev
 ProtectSystem=full
 Restart=on-failure
 [Install]
