@@ -368,6 +368,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 "secrets": {name: secrets[name] for name in names},
                 "configs": {SETTINGS_PATH: settings},
                 "mounts": mounts,
+                "keeps_data": True,
             },
             # Deleted before the servers that it made, or it would make them again.
             pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[servers])),

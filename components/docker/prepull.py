@@ -4,7 +4,6 @@ import pulumi
 import pulumi_docker as docker
 
 from components.docker.labels import Role, labels
-from components.docker.service import STOP_GRACE_PERIOD
 
 
 def pre_puller(name: str, *, stack: str, image: pulumi.Input[str], opts: pulumi.ResourceOptions) -> docker.Service:
@@ -23,7 +22,6 @@ def pre_puller(name: str, *, stack: str, image: pulumi.Input[str], opts: pulumi.
                 image=image,
                 commands=["tini", "--", "sleep", "infinity"],
                 read_only=True,
-                stop_grace_period=STOP_GRACE_PERIOD,
                 cap_drops=["ALL"],
                 user="1000:100",
                 labels=[

@@ -12,7 +12,7 @@ from components.quotas import parse_size
 STOP_GRACE_PERIOD = "30s"
 """Time between SIGTERM and SIGKILL. Unset, the provider sends 0 s, and every update would kill the hub's database.
 
-The provider waits as long for the containers of a service that it deletes, and fails if they still run.
+The provider waits as long for the containers of a service that it deletes, at least 5 s, and fails if they still run.
 """
 
 
@@ -35,6 +35,8 @@ class PlatformService(TypedDict):
     mounts: NotRequired[Sequence[docker.ServiceTaskSpecContainerSpecMountArgs]]
     published_port: NotRequired[int]
     target_port: NotRequired[int]
+    keeps_data: NotRequired[bool]
+    """Whether it gets `STOP_GRACE_PERIOD` to put its data in order before it is killed. Default False."""
     start_first: NotRequired[bool]
     """Whether an update starts the new task before it stops the old one. Default False."""
 
@@ -63,7 +65,7 @@ def platform_service(name: str, stack: str, spec: PlatformService, opts: pulumi.
         env=dict(spec.get("environment", {})),
         read_only=True,
         cap_drops=["ALL"],
-        stop_grace_period=STOP_GRACE_PERIOD,
+        stop_grace_period=STOP_GRACE_PERIOD if spec.get("keeps_data") else None,
         labels=[docker.ServiceTaskSpecContainerSpecLabelArgs(**mark) for mark in marks],
         secrets=[
             docker.ServiceTaskSpecContainerSpecSecretArgs(

@@ -6,6 +6,7 @@ Protocol: Docker's volume plugin protocol 1.0, JSON bodies over HTTP on a unix s
 
 import json
 import os
+import signal
 import socketserver
 import sys
 from collections.abc import Callable
@@ -110,6 +111,8 @@ def serve(driver: VolumeDriver, socket: Path) -> None:
 
 
 if __name__ == "__main__":
+    # The first process of a container ignores signals that it does not handle, and the engine waits 10 s for it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     homes = HomePool(
         IMAGES, MOUNTS, uid=int(os.environ.get("HOME_UID", "1000")), gid=int(os.environ.get("HOME_GID", "100"))
     )

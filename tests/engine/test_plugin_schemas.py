@@ -100,7 +100,7 @@ def kinds_of(annotation: str) -> set[str]:
     kinds = {kind for name, kind in names.items() if re.search(rf"(^|Union\[|, |'){name}\b", annotation)}
     if "Mapping" in annotation and "Args" not in annotation:
         return {"object"}
-    return kinds | ({"object"} if "Args" in annotation else set())
+    return kinds | ({"object"} if "Args" in annotation or "Asset" in annotation else set())
 
 
 def served_kind(property_: Schema) -> str:

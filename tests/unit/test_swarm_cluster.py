@@ -67,10 +67,11 @@ def test_homes_and_database_are_retained_unless_the_stack_says_otherwise():
     assert not any(v.retain_on_delete for v in of_type(build(dataProtection=False), kind).values())
 
 
-def test_every_service_has_time_to_end():
+def test_what_keeps_data_or_rules_has_time_to_end():
     services = of_type(build(egressProfile=EgressProfile.OPEN), SERVICE)
+    periods = {name: s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for name, s in services.items()}
 
-    assert {s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for s in services.values()} == {"30s"}
+    assert {name for name, period in periods.items() if period == "30s"} == {"hub-hub", "hub-egress-guard"}
 
 
 def test_an_open_profile_brings_the_guard_before_any_server():

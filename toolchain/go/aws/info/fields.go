@@ -33,7 +33,10 @@ var exceptions = map[string]map[string]*tfbridge.SchemaInfo{
 		"latency_routing_policy":     asList("latencyRoutingPolicies"),
 		"weighted_routing_policy":    asList("weightedRoutingPolicies"),
 	},
-	"aws_s3_bucket":      {"bucket": tfbridge.AutoName("bucket", 63, "-")},
+	"aws_s3_bucket": {"bucket": tfbridge.AutoName("bucket", 63, "-")},
+	"aws_s3_object": {
+		"source": {Asset: &tfbridge.AssetTranslation{Kind: tfbridge.FileAsset}},
+	},
 	"aws_security_group": asNamed("egress", "ingress"),
 }
 
