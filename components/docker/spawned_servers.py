@@ -10,7 +10,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client, section
 from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
-from components.docker.removal import disconnect_all
+from components.docker.removal import disconnect_all, is_empty
 
 REMOVAL_TIMEOUT_SECONDS = 60
 
@@ -88,6 +88,8 @@ def _what_holds(client: docker.APIClient, network: str) -> str:
         details = client.inspect_network(network)
         if section(details, "Labels").get(ROLE_LABEL) == Role.USER_NETWORK.value:
             disconnect_all(client, network)
+            if not is_empty(client, network):
+                return "a container is on it still"
             client.remove_network(network)
         # The stack's own networks are resources of their own.
     except NotFound:

@@ -27,6 +27,7 @@ from components.docker.inspection import (
 )
 from components.docker.open_network import bridge_name
 from components.docker.overlay import RangeInUse, collisions
+from components.docker.removal import wait_until_gone
 
 
 class SwarmModeInputs(TypedDict):
@@ -86,9 +87,11 @@ class _SwarmModeProvider(ResourceProvider):
         return UpdateResult({**_news, "made_here": _olds.get("made_here", False)})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        if not _props.get("made_here"):
-            return
         with engine_client(_props["engine"]) as client:
+            # The last of the stack: what the engine is still ending is gone when the command returns.
+            wait_until_gone(client, _props["stack"])
+            if not _props.get("made_here"):
+                return
             swarm = client.info()["Swarm"]
             if section(swarm, "Cluster").get("ID") != _id:
                 return
