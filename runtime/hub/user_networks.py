@@ -115,11 +115,6 @@ class UserNetworks:
             for container in self._neighbours():
                 if container is not None and name in _networks_of(container):
                     self.client.disconnect_container_from_network(container["Id"], name, force=True)
-            # Swarm would forget the network under a container that is still ending, and the node keep its part of it.
-            if any(
-                not member.startswith("lb-") for member in self.client.inspect_network(name).get("Containers") or {}
-            ):
-                return False
             self.client.remove_network(name)
         except NotFound:
             return True
