@@ -10,7 +10,7 @@ from typing import Any, NotRequired, TypedDict
 
 import docker
 import pulumi
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from docker.types import (
     ContainerSpec,
     DNSConfig,
@@ -26,7 +26,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 from components.docker.inspection import engine_client, section
 from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
 from components.docker.overlay import AddressPlan
-from components.docker.removal import disconnect_all, remove_network
+from components.docker.removal import remove_network
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -244,8 +244,6 @@ def _probe_network(
     try:
         yield name, join
     finally:
-        with contextlib.suppress(APIError):
-            client.disconnect_container_from_network(proxy, name, force=True)
         remove_network(client, name)
 
 
@@ -254,7 +252,6 @@ def _remove_leftovers(client: docker.APIClient, name: str) -> None:
     for service in client.services(filters={"name": name}):
         client.remove_service(service["ID"])
     for network in client.networks(names=[name]):
-        disconnect_all(client, network["Id"])
         remove_network(client, network["Id"])
 
 

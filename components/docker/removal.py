@@ -25,16 +25,31 @@ def disconnect_all(client: docker.APIClient, network: str) -> None:
             client.disconnect_container_from_network(container, network, force=True)
 
 
-def is_empty(client: docker.APIClient, network: str) -> bool:
-    """Whether no container of this node is on the network; the node's own load balancer does not count."""
-    return all(member.startswith("lb-") for member in section(client.inspect_network(network), "Containers"))
+def what_holds(client: docker.APIClient, network: str) -> str:
+    """Take everybody off the network and remove it once; what holds it still, or nothing if it is gone or going.
+
+    Swarm removes a network whose tasks are gone while a container of theirs is still ending; the node then keeps its
+    part of it, and no request can remove that. So the swarm is asked only when no container is on it any more.
+
+    Raises:
+        NotFound: there is no such network.
+    """
+    try:
+        disconnect_all(client, network)
+        members = section(client.inspect_network(network), "Containers")
+        # The node's own load balancer goes with the network.
+        if not all(member.startswith("lb-") for member in members):
+            return "a container is on it still"
+        client.remove_network(network)
+    except NotFound:
+        raise
+    except APIError as error:
+        return error.explanation
+    return ""
 
 
 def remove_network(client: docker.APIClient, network: str) -> None:
     """Remove the network and wait until it is gone: its last task holds it for a moment, the swarm lists it longer.
-
-    Swarm removes a network whose tasks are gone while a container of theirs is still ending; the node then keeps its
-    part of it, and no request can remove that. So the swarm is asked only when no container is on it any more.
 
     Raises:
         RuntimeError: it is still there after half a minute; the message says what the engine answered.
@@ -42,15 +57,9 @@ def remove_network(client: docker.APIClient, network: str) -> None:
     last = "it is listed still"
     for _ in range(ATTEMPTS):
         try:
-            disconnect_all(client, network)
-            if is_empty(client, network):
-                client.remove_network(network)
-            else:
-                last = "a container is on it still"
+            last = what_holds(client, network) or last
         except NotFound:
             return
-        except APIError as error:
-            last = error.explanation
         time.sleep(INTERVAL_SECONDS)
     raise RuntimeError(f"network {network} was not removed: {last}")
 

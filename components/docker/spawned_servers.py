@@ -5,12 +5,12 @@ from typing import Any, TypedDict
 
 import docker
 import pulumi
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client, section
 from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
-from components.docker.removal import disconnect_all, is_empty
+from components.docker.removal import what_holds
 
 REMOVAL_TIMEOUT_SECONDS = 60
 
@@ -83,17 +83,10 @@ def remove_servers(client: docker.APIClient, stack: str) -> None:
 
 
 def _what_holds(client: docker.APIClient, network: str) -> str:
-    """Remove a user's network; why that could not be done, or nothing."""
     try:
-        details = client.inspect_network(network)
-        if section(details, "Labels").get(ROLE_LABEL) == Role.USER_NETWORK.value:
-            disconnect_all(client, network)
-            if not is_empty(client, network):
-                return "a container is on it still"
-            client.remove_network(network)
-        # The stack's own networks are resources of their own.
+        if section(client.inspect_network(network), "Labels").get(ROLE_LABEL) != Role.USER_NETWORK.value:
+            # The stack's own networks are resources of their own.
+            return ""
+        return what_holds(client, network)
     except NotFound:
         return ""
-    except APIError as error:
-        return error.explanation
-    return ""

@@ -22,8 +22,6 @@ SHELL_PORTS = (22, 3389)
 ALL_PROTOCOLS = frozenset({"-1", "all"})
 ANY_PORT = (0, 65535)
 
-GROUPS = (SECURITY_GROUP, DEFAULT_SECURITY_GROUP, SECURITY_GROUP_RULE, INGRESS_RULE, EGRESS_RULE)
-
 
 @dataclass(frozen=True)
 class _Rule:
@@ -53,23 +51,10 @@ def _rules(properties: Value, direction: str) -> Iterator[_Rule]:
     if read(properties, "type") == direction:
         ranges = (*items(properties, "cidrBlocks"), *items(properties, "ipv6CidrBlocks"))
         yield _Rule(read(properties, "protocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
-
-
-def _standalone(properties: Value) -> Iterator[_Rule]:
-    ranges = tuple(r for r in (read(properties, "cidrIpv4"), read(properties, "cidrIpv6")) if r is not None)
-    yield _Rule(read(properties, "ipProtocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
-
-
-def _ingress(properties: Value) -> Iterator[_Rule]:
-    yield from _rules(properties, "ingress")
     if read(properties, "ipProtocol") is not None:
-        yield from _standalone(properties)
-
-
-def _egress(properties: Value) -> Iterator[_Rule]:
-    yield from _rules(properties, "egress")
-    if read(properties, "ipProtocol") is not None:
-        yield from _standalone(properties)
+        # A rule of its own has one direction, which its type tells.
+        ranges = tuple(r for r in (read(properties, "cidrIpv4"), read(properties, "cidrIpv6")) if r is not None)
+        yield _Rule(read(properties, "ipProtocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
 
 
 @REGISTRY.check(
@@ -81,7 +66,7 @@ def _egress(properties: Value) -> Iterator[_Rule]:
 )
 def security_group_ingress(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """The world gets in on HTTP and HTTPS alone (CIS AWS 5.2, 5.3)."""
-    for rule in _ingress(properties):
+    for rule in _rules(properties, "ingress"):
         if not rule.is_known:
             yield undecided("an ingress rule")
         elif EVERYWHERE & set(rule.ranges) and not (rule.ports[0] == rule.ports[1] and rule.ports[0] in WEB_PORTS):
@@ -97,7 +82,7 @@ def security_group_ingress(_name: str, properties: Value, _config: Mapping[str, 
 )
 def no_shell_port(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """No host is reached by SSH or RDP, from anywhere."""
-    for rule in _ingress(properties):
+    for rule in _rules(properties, "ingress"):
         if not rule.is_known:
             yield undecided("an ingress rule")
             continue
@@ -115,7 +100,7 @@ def no_shell_port(_name: str, properties: Value, _config: Mapping[str, Any]) -> 
 )
 def security_group_egress(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
     """Nothing leaves to everywhere on every port; AWS gives a new group such a rule unless all of them are named."""
-    for rule in _egress(properties):
+    for rule in _rules(properties, "egress"):
         if not rule.is_known:
             yield undecided("an egress rule")
         elif EVERYWHERE & set(rule.ranges) and rule.ports == ANY_PORT and not config.get("allowOpen"):
@@ -131,14 +116,12 @@ def security_group_egress(_name: str, properties: Value, config: Mapping[str, An
 )
 def metadata_egress(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """No rule names the metadata services' range."""
-    for rule in _egress(properties):
+    for rule in _rules(properties, "egress"):
         for text in rule.ranges:
             if text is UNKNOWN:
                 yield undecided("an egress rule's range")
-            elif text not in EVERYWHERE and ipaddress.ip_network(text, strict=False).version == LINK_LOCAL.version:
-                network = ipaddress.IPv4Network(text, strict=False)
-                if network.overlaps(LINK_LOCAL):
-                    yield violation(f"lets traffic out to {text}")
+            elif text not in EVERYWHERE and LINK_LOCAL.overlaps(ipaddress.ip_network(text, strict=False)):
+                yield violation(f"lets traffic out to {text}")
 
 
 @REGISTRY.check(
