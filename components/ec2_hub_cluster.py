@@ -20,7 +20,7 @@ from components.aws.access import (
     manager_policy,
     trust,
 )
-from components.aws.boot import boot_script, encoded, manager_bundle
+from components.aws.boot import encoded, manager_bundle, manager_user_data
 from components.aws.costs import monthly_cost
 from components.aws.dns import address_record, hosted_zone, https_check
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
@@ -380,8 +380,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
         user_data = pulumi.Output.all(bundle.address, secret.arn, template.id, subnets).apply(
             lambda known: encoded(
-                boot_script(
-                    "manager",
+                manager_user_data(
                     {
                         "BUNDLE": known[0],
                         "BUNDLE_SHA256": bundle.digest,

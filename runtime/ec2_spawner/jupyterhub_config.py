@@ -2,15 +2,17 @@
 
 import binascii
 import socket
+from functools import partial
 
 import boto3
 from botocore.config import Config
 
 from runtime.ec2_spawner.fleet import Fleet
-from runtime.ec2_spawner.settings import load_settings, read_secret
-from runtime.ec2_spawner.spawner import Ec2Spawner
+from runtime.ec2_spawner.settings import SECRETS_FOLDER, load_settings
+from runtime.ec2_spawner.spawner import HUB_PORT, Ec2Spawner
 from runtime.hub.culling import configure_culling
 from runtime.hub.login import configure_login
+from runtime.hub.settings import read_secret
 
 c = get_config()  # noqa: F821  # pyright: ignore[reportUndefinedVariable]  (JupyterHub puts it here)
 
@@ -26,7 +28,7 @@ Ec2Spawner.fleet = Fleet(
     settings.cluster,
     settings.launch_template,
     settings.subnets,
-    settings.quota.home_gigabytes,
+    settings.home_gigabytes,
 )
 
 c.JupyterHub.spawner_class = Ec2Spawner
@@ -35,15 +37,15 @@ c.Ec2Spawner.start_timeout = 900
 c.Ec2Spawner.http_timeout = 600
 c.Ec2Spawner.default_url = "/lab"
 c.JupyterHub.db_url = "sqlite:////srv/hub/jupyterhub.sqlite"
-c.JupyterHub.cookie_secret = binascii.a2b_hex(read_secret("cookie-secret"))
+c.JupyterHub.cookie_secret = binascii.a2b_hex(read_secret("cookie-secret", SECRETS_FOLDER))
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
-c.JupyterHub.hub_bind_url = f"http://{address}:8081"
+c.JupyterHub.hub_bind_url = f"http://{address}:{HUB_PORT}"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.active_server_limit = settings.servers
 c.JupyterHub.concurrent_spawn_limit = settings.servers
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:8001"
-c.ConfigurableHTTPProxy.auth_token = read_secret("proxy-token")
+c.ConfigurableHTTPProxy.auth_token = read_secret("proxy-token", SECRETS_FOLDER)
 
-configure_login(c, settings.login, settings.users, read_secret)
+configure_login(c, settings.login, settings.users, partial(read_secret, folder=SECRETS_FOLDER))
 configure_culling(c, settings.quota.idle_seconds, settings.quota.max_age_seconds)

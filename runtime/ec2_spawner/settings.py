@@ -1,47 +1,17 @@
 """What the deployment tells the manager: one JSON file in its bundle, read once when the hub starts."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runtime.hub.settings import Quota, User
+
 SETTINGS_FILE = Path("/opt/hubstack/hub-settings.json")
 SECRETS_FOLDER = Path("/run/hubstack-secrets")
-
-
-@dataclass(frozen=True)
-class Quota:
-    """What one user's host may use."""
-
-    cpu: float
-    """Processors."""
-    memory_bytes: int
-    """Memory of the server."""
-    processes: int
-    """Processes and threads."""
-    home_bytes: int
-    """Size of the home volume, which is kept; EBS sells whole GiB."""
-    tmp_bytes: int
-    """Size of /tmp, which lives in memory."""
-    idle_seconds: int
-    """A server without activity for this long is stopped; its host is kept, stopped."""
-    max_age_seconds: int
-    """A host this old is terminated, whatever it does; its home is kept."""
-
-    @property
-    def home_gigabytes(self) -> int:
-        """Size of the home volume as EBS sells it."""
-        return max(1, -(-self.home_bytes // 2**30))
-
-
-@dataclass(frozen=True)
-class User:
-    """Somebody who may log in."""
-
-    name: str
-    admin: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +32,11 @@ class Ec2HubSettings:
     """Id of the template of users' hosts."""
     subnets: Mapping[str, str]
     """Ids of the private subnets by availability zone."""
+
+    @property
+    def home_gigabytes(self) -> int:
+        """Size of a home volume: whole GiB, as EBS sells them."""
+        return max(1, math.ceil(self.quota.home_bytes / 2**30))
 
 
 def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -> Ec2HubSettings:
@@ -92,8 +67,3 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) 
 def load_settings(path: Path = SETTINGS_FILE) -> Ec2HubSettings:
     """Read the settings of the bundle."""
     return parse_settings(json.loads(path.read_text()), os.environ)
-
-
-def read_secret(name: str, folder: Path = SECRETS_FOLDER) -> str:
-    """Read a secret that the boot script fetched."""
-    return (folder / name).read_text().strip()

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import shlex
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 from jupyterhub.spawner import Spawner
 from traitlets import Float, Unicode
 
+from runtime.boot_script import boot_script
 from runtime.ec2_spawner.fleet import Fleet, FleetError, Home, Host
 from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.hub.culling import activity_interval_seconds
@@ -18,10 +18,19 @@ from runtime.hub.culling import activity_interval_seconds
 PORT = 8888
 """Port of the single-user server on its host; the manager alone gets to it."""
 
+HUB_PORT = 8081
+"""Port of the hub's API on the manager."""
+
+BUNDLE_PORT = 8888
+"""Port of the files for workers on the manager."""
+
 WORKER_SCRIPT = Path(__file__).parent / "worker.sh"
 NOTEBOOK_LOCK = Path(__file__).parent / "notebook.lock"
 HOME_DEVICE_ON_HOST = "/dev/nvme1n1"
 """Where Debian on a Nitro instance shows the first volume beside the root disk."""
+
+UNSEEN_SECONDS = 60.0
+"""How long an instance may be missing from descriptions before it counts as gone."""
 
 
 class Ec2Spawner(Spawner):
@@ -120,7 +129,7 @@ class Ec2Spawner(Spawner):
         quota = self.settings.quota
         environment = "\n".join(f"{key}={_unit_value(value)}" for key, value in sorted(self.get_env().items()))
         values = {
-            "BUNDLES": f"http://{self.manager_address}:8888",
+            "BUNDLES": f"http://{self.manager_address}:{BUNDLE_PORT}",
             "CPU_PERCENT": str(round(quota.cpu * 100)),
             "ENVIRONMENT": base64.b64encode(environment.encode()).decode(),
             "HOME_DEVICE": HOME_DEVICE_ON_HOST,
@@ -129,15 +138,13 @@ class Ec2Spawner(Spawner):
             "PROCESSES": str(quota.processes),
             "TMP_BYTES": str(quota.tmp_bytes),
         }
-        shebang, _, body = WORKER_SCRIPT.read_text().partition("\n")
-        constants = "".join(f"readonly {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
-        return f"{shebang}\n{constants}{body}"
+        return boot_script(WORKER_SCRIPT.read_text(), values)
 
     def get_env(self) -> dict[str, str]:
         """The server's environment: it reaches the hub at the manager's private address."""
         environment = super().get_env()
         base = environment.get("JUPYTERHUB_BASE_URL", "/")
-        environment["JUPYTERHUB_API_URL"] = f"http://{self.manager_address}:8081{base}hub/api"
+        environment["JUPYTERHUB_API_URL"] = f"http://{self.manager_address}:{HUB_PORT}{base}hub/api"
         environment["JUPYTERHUB_ACTIVITY_URL"] = (
             f"{environment['JUPYTERHUB_API_URL']}/users/{self.user.escaped_name}/activity"
         )
@@ -194,10 +201,6 @@ class Ec2Spawner(Spawner):
         if home.zone != host.zone:
             raise FleetError(f"your home {home.id} is in {home.zone}, your server in {host.zone}")
         await self.fleet.attach_home(home, host)
-
-
-UNSEEN_SECONDS = 60.0
-"""How long an instance may be missing from descriptions before it counts as gone."""
 
 
 def _unit_value(value: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pulumi
@@ -16,12 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import Ec2HubCluster, Ec2HubClusterArgs, EgressProfile, Login, LoginProvider
-from components.aws.boot import USER_DATA_LIMIT, archive, boot_script
+from components.aws.boot import archive
 from components.aws.firewall import egress_rules
 from components.aws.subnets import plan_subnets
 from components.ec2_hub_cluster import check_ec2_hub_cluster, hub_settings
 from components.egress import NEVER_REACHED, public_ranges
+from runtime.boot_script import USER_DATA_LIMIT, boot_script
 from runtime.ec2_spawner.settings import parse_settings
+from tests.stacks import ROOT
 from tests.unit.recording import Answer, Recorder, Registration, record
 
 ARGS: Ec2HubClusterArgs = {
@@ -159,7 +162,7 @@ def test_the_bundle_holds_what_the_manager_runs_and_settings_that_it_understands
 
     assert settings.cluster == "lab"
     assert settings.subnets == {"us-east-1a": "subnet-1", "us-east-1b": "subnet-2"}
-    assert settings.quota.home_gigabytes == 2
+    assert settings.home_gigabytes == 2
     assert settings.login["callback"] == "https://hub.example.org/hub/oauth_callback"
     assert {
         "runtime/ec2_spawner/jupyterhub_config.py",
@@ -192,9 +195,12 @@ def test_the_same_files_make_the_same_bundle():
     assert archive({"a": b"1", "b": b"2"}) == archive({"b": b"2", "a": b"1"})
 
 
-@pytest.mark.parametrize("host", ["manager", "worker"])
-def test_boot_scripts_are_sound_shell_and_fit_into_user_data(host: str, tmp_path: Any):
-    script = boot_script(host, {"DOMAIN": "it's; rm -rf /", "REGION": "us-east-1"})
+BOOT_SCRIPTS = [ROOT / "components/aws/boot/manager.sh", ROOT / "runtime/ec2_spawner/worker.sh"]
+
+
+@pytest.mark.parametrize("source", BOOT_SCRIPTS, ids=lambda path: path.stem)
+def test_boot_scripts_are_sound_shell_and_fit_into_user_data(source: Path, tmp_path: Path):
+    script = boot_script(source.read_text(), {"DOMAIN": "it's; rm -rf /", "REGION": "us-east-1"})
     file = tmp_path / "boot.sh"
     file.write_text(script)
 
@@ -203,13 +209,13 @@ def test_boot_scripts_are_sound_shell_and_fit_into_user_data(host: str, tmp_path
     assert "readonly DOMAIN='it'\"'\"'s; rm -rf /'" in script
 
 
-@pytest.mark.parametrize("host", ["manager", "worker"])
-def test_boot_scripts_pass_shellcheck(host: str, tmp_path: Any):
+@pytest.mark.parametrize("source", BOOT_SCRIPTS, ids=lambda path: path.stem)
+def test_boot_scripts_pass_shellcheck(source: Path, tmp_path: Path):
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not on the path; `make test` installs it")
     file = tmp_path / "boot.sh"
     # The variables are set in front of the script by the caller.
-    file.write_text(boot_script(host, {}))
+    file.write_text(boot_script(source.read_text(), {}))
 
     told = subprocess.run(["shellcheck", "--exclude=SC2154", file], capture_output=True, text=True, check=False)
 

@@ -14,8 +14,9 @@ from traitlets.config import Config
 
 from runtime.ec2_spawner import spawner as module
 from runtime.ec2_spawner.fleet import CLUSTER_TAG, USER_TAG, Fleet, FleetError
-from runtime.ec2_spawner.settings import Ec2HubSettings, Quota, User
+from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.ec2_spawner.spawner import Ec2Spawner
+from runtime.hub.settings import Quota, User
 
 ZONE = "us-east-1a"
 

@@ -1,42 +1,36 @@
-"""What a host of the cluster does when it starts: shell scripts, and the values that they are given."""
+"""What the manager does when it starts, and the files that it runs."""
 
 import base64
 import gzip
 import io
-import shlex
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from runtime.boot_script import boot_script
+
 HERE = Path(__file__).parent
 PROJECT = Path(__file__).parents[3]
 
-USER_DATA_LIMIT = 16 * 1024
-"""AWS's limit on user data, in bytes before base64."""
-
 MANAGER_FILES = (
     "runtime/__init__.py",
+    "runtime/boot_script.py",
     "runtime/ec2_spawner",
     "runtime/hub/__init__.py",
     "runtime/hub/culling.py",
     "runtime/hub/login.py",
+    "runtime/hub/settings.py",
 )
 """What the manager runs, relative to the project."""
 
 
-def boot_script(host: str, values: Mapping[str, str]) -> str:
-    """The script of a kind of host (`manager` or `worker`) with `values` as its read-only variables.
+def manager_user_data(values: Mapping[str, str]) -> str:
+    """The manager's boot script with `values` as its read-only variables.
 
     Raises:
-        ValueError: the script is longer than user data may be.
+        ValueError: it is longer than user data may be.
     """
-    script = (HERE / f"{host}.sh").read_text()
-    shebang, _, body = script.partition("\n")
-    constants = "".join(f"readonly {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
-    text = f"{shebang}\n{constants}{body}"
-    if len(text.encode()) > USER_DATA_LIMIT:
-        raise ValueError(f"the {host}'s user data has {len(text.encode())} bytes; AWS takes {USER_DATA_LIMIT}")
-    return text
+    return boot_script((HERE / "manager.sh").read_text(), values)
 
 
 def encoded(user_data: str) -> str:
@@ -64,5 +58,4 @@ def manager_bundle(settings: str) -> bytes:
             if file.is_file() and file.suffix in {".py", ".lock", ".sh"}:
                 files[file.relative_to(PROJECT).as_posix()] = file.read_bytes()
     files["runtime/ec2_spawner/notebook.lock"] = (PROJECT / "images/notebook/requirements.lock").read_bytes()
-    files["runtime/ec2_spawner/worker.sh"] = (HERE / "worker.sh").read_bytes()
     return archive(files)
