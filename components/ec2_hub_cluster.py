@@ -4,10 +4,9 @@ import base64
 import hashlib
 import json
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict, TypeVar
+from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
@@ -20,17 +19,18 @@ from components.aws.access import (
     manager_policy,
     trust,
 )
+from components.aws.account import Account, read_account
 from components.aws.boot import encoded, manager_bundle, manager_user_data
+from components.aws.budget import monthly_budget
+from components.aws.checks import check_place
 from components.aws.costs import monthly_cost
-from components.aws.dns import address_record, hosted_zone, https_check
+from components.aws.dns import address_record, https_check
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
-from components.aws.hosts import debian_image, manager_host, worker_template
+from components.aws.hosts import manager_host, worker_template
 from components.aws.network import Network, network
 from components.aws.service_quotas import (
     QuotaNeed,
-    account_value,
     elastic_addresses,
-    shortfalls,
     standard_vcpus,
     volume_terabytes,
 )
@@ -49,7 +49,7 @@ from components.quotas import (
     parse_size,
     user_quota_document,
 )
-from components.users import HubUser, repeated_names
+from components.users import HubUser, repeated_names, users_document
 
 HUB_API_PORT = 8081
 BUNDLE_PORT = 8888
@@ -60,16 +60,10 @@ DATA_DEVICE = "/dev/sdf"
 DATA_DEVICE_ON_HOST = "/dev/nvme1n1"
 SNAPSHOTS_KEPT = 7
 
-FULL = 100
-T = TypeVar("T")
-
 DEFAULT_ZONES = 2
 DEFAULT_CIDR = "10.10.0.0/16"
 DEFAULT_MANAGER_TYPE = "t3.medium"
 DEFAULT_WORKER_TYPE = "t3.small"
-
-_DOMAIN = re.compile(r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}")
-_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
 
 
 class Ec2HubClusterArgs(TypedDict):
@@ -107,22 +101,6 @@ class Ec2HubClusterArgs(TypedDict):
     """Who gets the warning."""
     dataProtection: NotRequired[bool]
     """Whether homes, the hub's database and snapshots outlive `destroy`. Default True."""
-
-
-@dataclass(frozen=True)
-class Account:
-    """What the stack needs to know of the AWS account, and what stands in its way."""
-
-    id: str
-    partition: str
-    region: str
-    zones: Sequence[str]
-    """Names of the region's availability zones."""
-    image: str
-    """Id of the machine image of manager and workers."""
-    zone_id: str
-    """Id of the hosted zone."""
-    errors: list[pulumi.InputPropertyErrorDetails]
 
 
 @dataclass(frozen=True)
@@ -185,12 +163,18 @@ class Ec2HubCluster(pulumi.ComponentResource):
         self._name, self._args = name, args
         self._local = pulumi.ResourceOptions(parent=self)
         self._keep = args.get("dataProtection", True)
-        account = read_account(args, pulumi.InvokeOptions(parent=self))
+        account = read_account(
+            hosted_zone_name=args["zone"],
+            zones=args.get("zones", DEFAULT_ZONES),
+            image=args.get("image"),
+            instance_types=instance_types(args),
+            needs=lambda sizes: quota_needs(args, sizes["managerType"].vcpus, sizes["workerType"].vcpus),
+            opts=pulumi.InvokeOptions(parent=self),
+        )
         if account.errors:
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed to account {account.id}", account.errors)
         plan = plan_subnets(args.get("cidr", DEFAULT_CIDR), args.get("zones", DEFAULT_ZONES))
-        zones = account.zones[: len(plan.public)]
-        net = network(name, plan, zones, nat_per_zone=args.get("natPerZone", False), opts=self._local)
+        net = network(name, plan, account.zones, nat_per_zone=args.get("natPerZone", False), opts=self._local)
         groups = self._groups(net.vpc.id)
         template = worker_template(
             f"{name}-worker",
@@ -219,7 +203,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
         address_record(name, account.zone_id, args["domain"], address.public_ip, self._local)
         https_check(name, args["domain"], "/hub/health", self._local)
         daily_snapshots(name, cluster=name, keep=SNAPSHOTS_KEPT, opts=self._local)
-        self._budget()
+        monthly_budget(name, args.get("monthlyBudget"), args.get("budgetEmail"), self._local)
         self.url = pulumi.Output.from_input(f"https://{args['domain']}")
         self.managerAddress = address.public_ip
         self.password = passwords.user
@@ -374,9 +358,8 @@ class Ec2HubCluster(pulumi.ComponentResource):
             cluster=name,
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=self._keep),
         )
-        zones = account.zones[: len(net.private)]
         subnets = pulumi.Output.all(*(subnet.id for subnet in net.private)).apply(
-            lambda ids: ",".join(f"{zone}={subnet}" for zone, subnet in zip(zones, ids, strict=True))
+            lambda ids: ",".join(f"{zone}={subnet}" for zone, subnet in zip(account.zones, ids, strict=True))
         )
         user_data = pulumi.Output.all(bundle.address, secret.arn, template.id, subnets).apply(
             lambda known: encoded(
@@ -414,36 +397,12 @@ class Ec2HubCluster(pulumi.ComponentResource):
         aws.ec2.EipAssociation(f"{name}-manager", instance_id=manager.id, allocation_id=address.id, opts=self._local)
         return address
 
-    def _budget(self) -> None:
-        limit, email = self._args.get("monthlyBudget"), self._args.get("budgetEmail")
-        if not limit or not email:
-            return
-        aws.budgets.Budget(
-            f"{self._name}-monthly",
-            budget_type="COST",
-            limit_amount=str(limit),
-            limit_unit="USD",
-            time_unit="MONTHLY",
-            notifications=[
-                aws.budgets.BudgetNotificationArgs(
-                    comparison_operator="GREATER_THAN",
-                    notification_type="FORECASTED" if percent == FULL else "ACTUAL",
-                    threshold=percent,
-                    threshold_type="PERCENTAGE",
-                    subscriber_email_addresses=[email],
-                )
-                for percent in (80, FULL)
-            ],
-            opts=self._local,
-        )
-
 
 def hub_settings(name: str, args: Ec2HubClusterArgs) -> str:
     """The hub's settings as JSON, keys in a fixed order; `runtime/ec2_spawner/settings.py` reads them."""
-    users = sorted(({"name": user["name"], "admin": user.get("admin", False)} for user in args["users"]), key=str)
     document = {
         "cluster": name,
-        "users": users,
+        "users": users_document(args["users"]),
         "quota": user_quota_document(args.get("userQuota", {})),
         "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
         "egress": {"profile": EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)).value},
@@ -464,52 +423,27 @@ def servers(args: Ec2HubClusterArgs) -> int:
     return int(quota.get("servers", 0))
 
 
+def gateways(args: Ec2HubClusterArgs) -> int:
+    """NAT gateways, each with an address."""
+    return args.get("zones", DEFAULT_ZONES) if args.get("natPerZone", False) else 1
+
+
+def instance_types(args: Ec2HubClusterArgs) -> dict[str, str]:
+    """The instance types by the argument that names them."""
+    return {
+        "managerType": args.get("managerType", DEFAULT_MANAGER_TYPE),
+        "workerType": args.get("workerType", DEFAULT_WORKER_TYPE),
+    }
+
+
 def quota_needs(args: Ec2HubClusterArgs, manager_vcpus: int, worker_vcpus: int) -> list[QuotaNeed]:
     """What the stack needs of the account's limits when every user is there."""
-    gateways = args.get("zones", DEFAULT_ZONES) if args.get("natPerZone", False) else 1
     disks = len(args["users"]) * home_gigabytes(args) + (servers(args) + 1) * ROOT_GIGABYTES + DATA_GIGABYTES
     return [
         standard_vcpus(manager_vcpus + servers(args) * worker_vcpus),
-        elastic_addresses(gateways + 1),
+        elastic_addresses(gateways(args) + 1),
         volume_terabytes(math.ceil(disks / 1024)),
     ]
-
-
-def read_account(args: Ec2HubClusterArgs, opts: pulumi.InvokeOptions) -> Account:
-    """Ask AWS for what the stack needs to know and may not exceed; mistakes are gathered, not raised."""
-    errors: list[pulumi.InputPropertyErrorDetails] = []
-
-    def asked(path: str, ask: Callable[[], T], instead: T) -> T:
-        try:
-            return ask()
-        except Exception as error:  # noqa: BLE001  (the SDK raises bare exceptions with the provider's message)
-            errors.append({"property_path": path, "reason": " ".join(str(error).split())})
-            return instead
-
-    zones = asked("zones", lambda: aws.get_availability_zones(state="available", opts=opts).names, [])
-    wanted = args.get("zones", DEFAULT_ZONES)
-    if zones and len(zones) < wanted:
-        errors.append({"property_path": "zones", "reason": f"the region has {len(zones)} zones, not {wanted}"})
-
-    def vcpus(instance_type: str) -> int:
-        return aws.ec2.get_instance_type(instance_type=instance_type, opts=opts).default_vcpus
-
-    manager_vcpus = asked("managerType", lambda: vcpus(args.get("managerType", DEFAULT_MANAGER_TYPE)), 0)
-    worker_vcpus = asked("workerType", lambda: vcpus(args.get("workerType", DEFAULT_WORKER_TYPE)), 0)
-    value = account_value(opts)
-    for need in quota_needs(args, manager_vcpus, worker_vcpus):
-        sentences = asked("fleetQuota", lambda need=need: shortfalls([need], value), [])
-        errors.extend({"property_path": "fleetQuota", "reason": sentence} for sentence in sentences)
-    given = args.get("image")
-    return Account(
-        id=asked("account", lambda: aws.get_caller_identity(opts=opts).account_id, ""),
-        partition=asked("region", lambda: aws.get_partition(opts=opts).partition, ""),
-        region=asked("region", lambda: aws.get_region(opts=opts).region, ""),
-        zones=zones,
-        image=given or asked("image", lambda: debian_image(opts), ""),
-        zone_id=asked("zone", lambda: hosted_zone(args["zone"], opts), ""),
-        errors=errors,
-    )
 
 
 def estimate(args: Ec2HubClusterArgs) -> str:
@@ -520,7 +454,7 @@ def estimate(args: Ec2HubClusterArgs) -> str:
         users=len(args["users"]),
         home_gigabytes=home_gigabytes(args),
         root_gigabytes=ROOT_GIGABYTES,
-        gateways=args.get("zones", DEFAULT_ZONES) if args.get("natPerZone", False) else 1,
+        gateways=gateways(args),
     )
     return f"{cost:.0f}" if cost is not None else "unknown: the price of an instance type is not in the table"
 
@@ -544,27 +478,11 @@ def check_ec2_hub_cluster(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyE
     def wrong(path: str, reason: str) -> None:
         errors.append({"property_path": path, "reason": reason})
 
-    domain, zone = args["domain"], args["zone"].rstrip(".")
-    if not _DOMAIN.fullmatch(domain):
-        wrong("domain", f"{domain!r} is no host name; write it like hub.example.org")
-    if domain != zone and not domain.endswith(f".{zone}"):
-        wrong("domain", f"{domain} is not in the hosted zone {zone!r}")
+    errors += check_place(args["domain"], args, instance_types(args))
     errors += _check_network(args)
-    for key, default in (("managerType", DEFAULT_MANAGER_TYPE), ("workerType", DEFAULT_WORKER_TYPE)):
-        kind = str(args.get(key, default))
-        if not _INSTANCE_TYPE.fullmatch(kind):
-            wrong(key, f"{kind!r} is no instance type; write it like t3.small")
-    image = args.get("image")
-    if image and not re.fullmatch(r"ami-[0-9a-f]{8,17}", image):
-        wrong("image", f"{image!r} is no id of a machine image (ami-…)")
     names = [user["name"] for user in args["users"]]
     for repeated in repeated_names(names):
         wrong("users", f"{repeated} is listed more than once")
-    budget = args.get("monthlyBudget")
-    if budget is not None and budget < 1:
-        wrong("monthlyBudget", f"{budget} is no amount of dollars")
-    if budget and "@" not in args.get("budgetEmail", ""):
-        wrong("budgetEmail", "a budget needs the address that is warned")
     errors += check_login(args.get("login", {}), names)
     errors += check_user_quota(args.get("userQuota", {}))
     errors += check_fleet_quota(args.get("fleetQuota", {}))

@@ -32,7 +32,7 @@ from components.quotas import (
     check_user_quota,
     user_quota_document,
 )
-from components.users import HubUser, repeated_names
+from components.users import HubUser, repeated_names, users_document
 
 IMAGE_DISK_BYTES = 6 * 2**30
 """Disk that the images take while they are built: about 2 GB of layers, their contexts and the volume driver."""
@@ -419,10 +419,9 @@ def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
     Everything in it is known at preview, so that the policy pack can judge quotas and egress before an update.
     """
     profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
-    users = sorted(({"name": user["name"], "admin": user.get("admin", False)} for user in args["users"]), key=str)
     document = {
         "stack": name,
-        "users": users,
+        "users": users_document(args["users"]),
         "quota": user_quota_document(args.get("userQuota", {})),
         "fleet": {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})},
         "egress": {
