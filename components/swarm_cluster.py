@@ -11,18 +11,17 @@ import pulumi
 import pulumi_docker as docker
 import pulumi_random as random
 
-from components.docker.egress_guard import egress_guard
+from components.docker import hub_services
 from components.docker.home_volumes import HomeVolumeDriver
 from components.docker.images import REGISTRY_IMAGE, build_image
 from components.docker.labels import Role, labels, stack_label
 from components.docker.open_network import OpenNetwork, bridge_name, open_network_name
 from components.docker.overlay import AWS_DEFAULT_VPC, AddressPlan, parse_pool, plan_addresses
-from components.docker.prepull import pre_puller
 from components.docker.probe import EgressProbe, EgressProbeInputs, destinations
-from components.docker.service import platform_service
+from components.docker.service import HOST_NETWORK, EngineParts, Mount, PlatformService, platform_service
 from components.docker.spawned_servers import SpawnedServers
 from components.docker.swarm_mode import SwarmMode
-from components.docker.tls_proxy import TLS_PORT, caddyfile, self_signed_certificate
+from components.docker.tls_proxy import caddyfile, self_signed_certificate
 from components.egress import EgressProfile
 from components.quotas import (
     FLEET_QUOTA_DEFAULTS,
@@ -39,8 +38,6 @@ IMAGE_DISK_BYTES = 6 * 2**30
 
 DEFAULT_POOL = "10.213.0.0/16"
 SHORTEST_USER_PASSWORD = 8
-SETTINGS_PATH = "/run/hub-settings.json"
-CADDYFILE_PATH = "/run/Caddyfile"
 HIGHEST_PORT = 65535
 
 
@@ -154,16 +151,31 @@ class SwarmCluster(pulumi.ComponentResource):
         )
 
         passwords = self._passwords()
-        secrets = self._secrets(passwords)
-        settings = self._config("hub-settings", hub_settings(name, args, self._plan))
-        pre_puller(f"{name}-pre-puller", stack=name, image=images.notebook, opts=self._child)
-        proxy = self._proxy(images.hub, networks, secrets)
-        environment = {"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin}
-        hub = self._hub(images.hub, networks, secrets, settings, hub_data, environment, servers)
-        tls_proxy = self._tls_proxy(images.hub, networks, secrets, port=args.get("port", 8443))
+        port = args.get("port", 8443)
+        parts = EngineParts(
+            networks={label: network.id for label, network in networks.items()},
+            secrets=self._secrets(passwords),
+            configs={
+                "hub-settings": self._config("hub-settings", hub_settings(name, args, self._plan)),
+                "caddyfile": self._config("caddyfile", caddyfile("proxy:8000")),
+            },
+        )
+        self._service("pre-puller", hub_services.pre_puller(), images.notebook, parts)
+        proxy = self._service("proxy", hub_services.proxy(self._plan.control), images.hub, parts)
+        data: Mount = {"type": "volume", "source": f"{name}-hub-data", "target": hub_services.HUB_DATA_PATH}
+        hub = self._service(
+            "hub",
+            hub_services.hub(data),
+            images.hub,
+            parts,
+            # Deleted before the servers that it made, or it would make them again.
+            depends_on=[servers, hub_data],
+            environment={"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin},
+        )
+        tls_proxy = self._service("tls-proxy", hub_services.tls_proxy(port), images.hub, parts)
         self._probe(images.notebook, proxy, depends_on=[hub, proxy, tls_proxy, *way_out])
 
-        self.url = hub.id.apply(lambda _: f"https://{args.get('domain', 'localhost')}:{args.get('port', 8443)}")
+        self.url = hub.id.apply(lambda _: f"https://{args.get('domain', 'localhost')}:{port}")
         self.password = passwords.user
         self.adminPassword = passwords.admin
         self.homesVolume = homes.name
@@ -210,14 +222,12 @@ class SwarmCluster(pulumi.ComponentResource):
             {"engine": self._engine, "stack": self._name, "subnet": self._plan.open},
             opts=pulumi.ResourceOptions.merge(self._local, pulumi.ResourceOptions(depends_on=self._child.depends_on)),
         )
-        guard = egress_guard(
-            f"{self._name}-egress-guard",
-            stack=self._name,
-            image=image,
-            host_network=network.host,
-            bridge=bridge_name(self._name),
-            subnet=self._plan.open,
-            opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[network])),
+        guard = self._service(
+            "egress-guard",
+            hub_services.egress_guard(bridge_name(self._name), self._plan.open),
+            image,
+            EngineParts(networks={HOST_NETWORK: network.host}, secrets={}, configs={}),
+            depends_on=[network],
         )
         return [network, guard]
 
@@ -317,89 +327,18 @@ class SwarmCluster(pulumi.ComponentResource):
     def _config(self, name: str, text: str) -> docker.ServiceConfig:
         return docker.ServiceConfig(f"{self._name}-{name}", data=encoded(text), opts=self._child)
 
-    def _proxy(
-        self, image: pulumi.Input[str], networks: dict[str, docker.Network], secrets: dict[str, docker.Secret]
-    ) -> docker.Service:
-        return platform_service(
-            f"{self._name}-proxy",
-            self._name,
-            {
-                "role": Role.PROXY,
-                "image": image,
-                "command": ["python", "-m", "runtime.hub.start_proxy"],
-                "cpu": 1.0,
-                "memory": "256M",
-                "environment": {"CONTROL_SUBNET": self._plan.control},
-                "networks": [(networks["control"], ["proxy"]), (networks["edge"], ["proxy"])],
-                "secrets": {"proxy-token": secrets["proxy-token"]},
-            },
-            self._child,
-        )
-
-    def _hub(
+    def _service(
         self,
+        label: str,
+        spec: PlatformService,
         image: pulumi.Input[str],
-        networks: dict[str, docker.Network],
-        secrets: dict[str, docker.Secret],
-        settings: docker.ServiceConfig,
-        data: docker.Volume,
-        environment: Mapping[str, pulumi.Input[str]],
-        servers: SpawnedServers,
-    ) -> docker.Service:
-        mounts = [
-            docker.ServiceTaskSpecContainerSpecMountArgs(target="/srv/hub", source=data.name, type="volume"),
-            # The hub makes services, networks and volumes; it is the one service that may.
-            docker.ServiceTaskSpecContainerSpecMountArgs(
-                target="/var/run/docker.sock", source="/var/run/docker.sock", type="bind"
-            ),
-        ]
-        names = ("proxy-token", "cookie-secret", "user-password", "admin-password")
-        return platform_service(
-            f"{self._name}-hub",
-            self._name,
-            {
-                "role": Role.HUB,
-                "image": image,
-                "command": ["jupyterhub", "--config", "/opt/hubstack/runtime/hub/jupyterhub_config.py"],
-                "cpu": 1.0,
-                "memory": "1G",
-                "environment": environment,
-                "networks": [(networks["control"], ["hub"])],
-                "secrets": {name: secrets[name] for name in names},
-                "configs": {SETTINGS_PATH: settings},
-                "mounts": mounts,
-                "keeps_data": True,
-            },
-            # Deleted before the servers that it made, or it would make them again.
-            pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=[servers])),
-        )
-
-    def _tls_proxy(
-        self,
-        image: pulumi.Input[str],
-        networks: dict[str, docker.Network],
-        secrets: dict[str, docker.Secret],
+        parts: EngineParts,
         *,
-        port: int,
+        depends_on: Sequence[pulumi.Resource] = (),
+        environment: Mapping[str, pulumi.Input[str]] | None = None,
     ) -> docker.Service:
-        return platform_service(
-            f"{self._name}-tls-proxy",
-            self._name,
-            {
-                "role": Role.TLS_PROXY,
-                "image": image,
-                "command": ["caddy", "run", "--config", CADDYFILE_PATH, "--adapter", "caddyfile"],
-                "cpu": 1.0,
-                "memory": "256M",
-                "environment": dict.fromkeys(("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"), "/tmp"),  # noqa: S108
-                "networks": [(networks["edge"], []), (networks["front"], [])],
-                "secrets": {name: secrets[name] for name in ("tls-cert", "tls-key")},
-                "configs": {CADDYFILE_PATH: self._config("caddyfile", caddyfile("proxy:8000"))},
-                "published_port": port,
-                "target_port": TLS_PORT,
-            },
-            self._child,
-        )
+        opts = pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=list(depends_on)))
+        return platform_service(f"{self._name}-{label}", self._name, spec, image, parts, opts, environment=environment)
 
 
 def encoded(text: str) -> str:
