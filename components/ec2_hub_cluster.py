@@ -1,7 +1,5 @@
 """A JupyterHub on an EC2 host that gives each user an EC2 instance of their own (seed 004)."""
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -26,15 +24,15 @@ from components.aws.checks import check_place
 from components.aws.costs import monthly_cost
 from components.aws.dns import address_record, https_check
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
-from components.aws.hosts import manager_host, worker_template
-from components.aws.network import Network, network
+from components.aws.hosts import host, launch_template
+from components.aws.network import Network, interface_endpoints, network
 from components.aws.service_quotas import (
     QuotaNeed,
     elastic_addresses,
     standard_vcpus,
     volume_terabytes,
 )
-from components.aws.storage import daily_snapshots, data_disk, private_bucket
+from components.aws.storage import Bundle, daily_snapshots, data_disk, stored_bundle
 from components.aws.subnets import plan_subnets
 from components.aws.teardown import LaunchedInstances
 from components.egress import EgressProfile
@@ -87,6 +85,8 @@ class Ec2HubClusterArgs(TypedDict):
     """Instance type of the manager. Default t3.medium."""
     workerType: NotRequired[str]
     """Instance type of users' hosts. Default t3.small."""
+    interfaceEndpoints: NotRequired[list[str]]
+    """AWS services that the manager reaches without the NAT gateway, such as `ec2`; each costs by the hour. Default: none."""
     image: NotRequired[str]
     """Machine image of manager and workers, an id of a Debian 12 image. Default: the newest that Debian publishes."""
     userQuota: NotRequired[UserQuota]
@@ -107,15 +107,6 @@ class Ec2HubClusterArgs(TypedDict):
 class _Passwords:
     user: pulumi.Output[str]
     admin: pulumi.Output[str]
-
-
-@dataclass(frozen=True)
-class _Bundle:
-    """What the manager runs, in S3."""
-
-    address: pulumi.Output[str]
-    arn: pulumi.Output[str]
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -175,12 +166,13 @@ class Ec2HubCluster(pulumi.ComponentResource):
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed to account {account.id}", account.errors)
         plan = plan_subnets(args.get("cidr", DEFAULT_CIDR), args.get("zones", DEFAULT_ZONES))
         net = network(name, plan, account.zones, nat_per_zone=args.get("natPerZone", False), opts=self._local)
+        interface_endpoints(name, net, account.region, args.get("interfaceEndpoints", []), self._local)
         groups = self._groups(net.vpc.id)
-        template = worker_template(
+        template = launch_template(
             f"{name}-worker",
             image=account.image,
             instance_type=args.get("workerType", DEFAULT_WORKER_TYPE),
-            security_group=groups.worker.id,
+            security_groups=[groups.worker.id],
             disk_gigabytes=ROOT_GIGABYTES,
             opts=self._local,
         )
@@ -197,7 +189,9 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
         passwords = self._passwords()
         secret = self._secret(passwords)
-        bundle = self._bundle()
+        # All of it is known at preview, so that the policy pack can judge the quotas in it before an update.
+        content = manager_bundle(hub_settings(name, args))
+        bundle = stored_bundle(f"{name}-bundle", "manager.tar.gz", content, self._local)
         profile = self._manager_role(account, net, groups, template, bundle, secret)
         address = self._manager(account, net, groups, template, profile, bundle, secret, launched)
         address_record(name, account.zone_id, args["domain"], address.public_ip, self._local)
@@ -284,31 +278,13 @@ class Ec2HubCluster(pulumi.ComponentResource):
         )
         return secret
 
-    def _bundle(self) -> _Bundle:
-        # All of it is known at preview, so that the policy pack can judge the quotas in it before an update.
-        content = manager_bundle(hub_settings(self._name, self._args))
-        bucket = private_bucket(f"{self._name}-bundle", self._local)
-        stored = aws.s3.BucketObjectv2(
-            f"{self._name}-bundle",
-            bucket=bucket.id,
-            key="manager.tar.gz",
-            content_base64=base64.b64encode(content).decode(),
-            content_type="application/gzip",
-            opts=self._local,
-        )
-        return _Bundle(
-            address=pulumi.Output.concat("s3://", bucket.bucket, "/", stored.key),
-            arn=pulumi.Output.concat(bucket.arn, "/", stored.key),
-            digest=hashlib.sha256(content).hexdigest(),
-        )
-
     def _manager_role(
         self,
         account: Account,
         net: Network,
         groups: _Groups,
         template: aws.ec2.LaunchTemplate,
-        bundle: _Bundle,
+        bundle: Bundle,
         secret: aws.secretsmanager.Secret,
     ) -> aws.iam.InstanceProfile:
         name = self._name
@@ -346,7 +322,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
         groups: _Groups,
         template: aws.ec2.LaunchTemplate,
         profile: aws.iam.InstanceProfile,
-        bundle: _Bundle,
+        bundle: Bundle,
         secret: aws.secretsmanager.Secret,
         launched: LaunchedInstances,
     ) -> aws.ec2.Eip:
@@ -378,7 +354,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
                 )
             )
         )
-        manager = manager_host(
+        manager = host(
             f"{name}-manager",
             image=account.image,
             instance_type=self._args.get("managerType", DEFAULT_MANAGER_TYPE),

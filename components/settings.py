@@ -28,11 +28,11 @@ _SECRETS = frozenset({"password", "clientSecret"})
 """Keys that the stack file must hold encrypted."""
 
 _TEXT = _SECRETS | {
-    *("topology", "engine", "advertiseAddress", "domain", "addressPool", "egressProfile", "notebookImage"),
+    *("topology", "engine", "advertiseAddress", "domain", "addressPool", "egressProfile", "hubImage", "notebookImage"),
 }
 """Keys whose value is text; the engine hands the others over as JSON."""
 
-_OPTIONAL = _SECRETS | {"notebookImage"}
+_OPTIONAL = _SECRETS | {"hubImage", "notebookImage"}
 """Keys whose empty default in `Pulumi.yaml` means that they are not set."""
 
 
@@ -77,7 +77,7 @@ class LoginSettings(_Strict):
 
 
 class Ec2Settings(_Strict):
-    """`hubstack:ec2`: what topologies on AWS need beside the common keys; ranges are checked by the component."""
+    """`hubstack:ec2`: what stacks on AWS need beside the common keys; ranges are checked by the component."""
 
     zone: str = ""
     cidr: str | None = None
@@ -86,8 +86,15 @@ class Ec2Settings(_Strict):
     managerType: str | None = None
     workerType: str | None = None
     image: str | None = None
+    managers: int | None = None
+    workers: int | None = None
+    interfaceEndpoints: list[str] | None = None
     monthlyBudget: int | None = None
     budgetEmail: str | None = None
+
+
+_SWARM_ALONE = ("managers", "workers")
+"""Keys of `hubstack:ec2` that a hub whose users have an instance each has no use for."""
 
 
 class UserSettings(_Strict):
@@ -143,6 +150,7 @@ class StackSettings(_Strict):
     ec2: Ec2Settings = Ec2Settings()
     userQuota: UserQuotaSettings = UserQuotaSettings()
     fleetQuota: FleetQuotaSettings = FleetQuotaSettings()
+    hubImage: str | None = None
     notebookImage: str | None = None
     buildFromRegistry: bool = False
     dataProtection: bool = True
@@ -157,6 +165,7 @@ class StackSettings(_Strict):
             "addressPool": self.addressPool,
             "reservedRanges": self.reservedRanges,
             "users": self._users(),
+            "login": self._login(),
             "userQuota": self._user_quota(),
             "fleetQuota": self._fleet_quota(),
             "egressProfile": self.egressProfile,
@@ -165,21 +174,22 @@ class StackSettings(_Strict):
         }
         if self.password is not None:
             args["password"] = self.password.get_secret_value()
+        if self.hubImage is not None:
+            args["hubImage"] = self.hubImage
         if self.notebookImage is not None:
             args["notebookImage"] = self.notebookImage
+        if self.ec2 != Ec2Settings():
+            args["ec2"] = self.ec2.model_dump(exclude_none=True)  # pyright: ignore[reportGeneralTypeIssues]  (same keys)
         return args
 
     def ec2_hub_cluster(self) -> Ec2HubClusterArgs:
         """The arguments of `Ec2HubCluster`."""
-        login: Login = self.login.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]  (same keys)
-        if self.clientSecret is not None:
-            login["clientSecret"] = pulumi.Output.secret(self.clientSecret.get_secret_value())
-        given: Ec2HubClusterArgs = self.ec2.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        given: Ec2HubClusterArgs = self.ec2.model_dump(exclude_none=True, exclude=set(_SWARM_ALONE))  # pyright: ignore[reportAssignmentType]
         return {
             **given,
             "domain": self.domain,
             "users": self._users(),
-            "login": login,
+            "login": self._login(),
             "userQuota": self._user_quota(),
             "fleetQuota": self._fleet_quota(),
             "egressProfile": self.egressProfile,
@@ -188,19 +198,28 @@ class StackSettings(_Strict):
 
     def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
         """What the topology's component would refuse."""
+        found: list[pulumi.InputPropertyErrorDetails] = []
         if self.topology is Topology.EC2HUB:
-            found = check_ec2_hub_cluster(self.ec2_hub_cluster())
-            below = set(Ec2Settings.model_fields)
-            return [
-                {**error, "property_path": f"ec2.{error['property_path']}"}
-                if error["property_path"] in below
-                else error
-                for error in found
-            ]
-        return check_swarm_cluster(self.swarm_cluster())
+            found += check_ec2_hub_cluster(self.ec2_hub_cluster())
+            reason = "users have an instance each; `topology: swarm` has managers and workers"
+            for key in (key for key in _SWARM_ALONE if getattr(self.ec2, key) is not None):
+                found.append({"property_path": key, "reason": reason})
+        else:
+            found += check_swarm_cluster(self.swarm_cluster())
+        below = set(Ec2Settings.model_fields)
+        return [
+            {**error, "property_path": f"ec2.{error['property_path']}"} if error["property_path"] in below else error
+            for error in found
+        ]
 
     def _users(self) -> list[HubUser]:
         return [{"name": user.name, "admin": user.admin} for user in self.users]
+
+    def _login(self) -> Login:
+        login: Login = self.login.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]  (same keys)
+        if self.clientSecret is not None:
+            login["clientSecret"] = pulumi.Output.secret(self.clientSecret.get_secret_value())
+        return login
 
     def _user_quota(self) -> UserQuota:
         return self.userQuota.model_dump(exclude_none=True)  # pyright: ignore[reportReturnType]  (same keys)

@@ -1,28 +1,33 @@
 """JupyterHub on Docker Swarm: seed 001, with homes that last, quotas and closed networks."""
 
-import base64
-import ipaddress
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 import pulumi
-import pulumi_docker as docker
-import pulumi_random as random
 
+from components.aws.account import read_account
+from components.aws.swarm import Workload, swarm_hosts
+from components.aws.swarm_bundle import HUB_DATA, swarm_bundle
+from components.aws.swarm_plan import (
+    DEFAULT_ZONES,
+    SwarmOnEc2,
+    check_capacity,
+    check_swarm_on_ec2,
+    deployment,
+    instance_types,
+    quota_needs,
+)
 from components.docker import hub_services
-from components.docker.home_volumes import HomeVolumeDriver
-from components.docker.images import REGISTRY_IMAGE, build_image
-from components.docker.labels import Role, labels, stack_label
-from components.docker.open_network import OpenNetwork, bridge_name, open_network_name
-from components.docker.overlay import AWS_DEFAULT_VPC, AddressPlan, parse_pool, plan_addresses
-from components.docker.probe import EgressProbe, EgressProbeInputs, destinations
-from components.docker.service import HOST_NETWORK, EngineParts, Mount, PlatformService, platform_service
-from components.docker.spawned_servers import SpawnedServers
-from components.docker.swarm_mode import SwarmMode
-from components.docker.tls_proxy import caddyfile, self_signed_certificate
+from components.docker.hub_on_engine import HubOnEngine
+from components.docker.hub_secrets import HubSecrets, hub_secrets
+from components.docker.hub_services import HubAccess
+from components.docker.overlay import AWS_DEFAULT_VPC, parse_pool, plan_addresses
+from components.docker.service import Mount, PlatformService
+from components.docker.stack_document import IDLE_NETWORK, ConfigFile, Overlay, stack_document
+from components.docker.tls_proxy import TLS_PORT, caddyfile
 from components.egress import EgressProfile
+from components.login import Login, LoginProvider, check_login, login_document
 from components.quotas import (
     FLEET_QUOTA_DEFAULTS,
     FleetQuota,
@@ -32,30 +37,17 @@ from components.quotas import (
     user_quota_document,
 )
 from components.users import HubUser, repeated_names, users_document
-
-IMAGE_DISK_BYTES = 6 * 2**30
-"""Disk that the images take while they are built: about 2 GB of layers, their contexts and the volume driver."""
+from runtime.open_network import bridge_name, open_network_name
 
 DEFAULT_POOL = "10.213.0.0/16"
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
+DEFAULT_DOMAIN = "localhost"
+DEFAULT_PORT = 8443
+EC2_START_SECONDS = 600
+"""How long a server may take to start on EC2: longer than a worker that failed takes to be replaced."""
+
 SHORTEST_USER_PASSWORD = 8
 HIGHEST_PORT = 65535
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images of a stack, by id."""
-
-    base: pulumi.Output[str]
-    hub: pulumi.Output[str]
-    notebook: pulumi.Output[str]
-
-
-@dataclass(frozen=True)
-class Passwords:
-    """What users and administrators log in with."""
-
-    user: pulumi.Output[str]
-    admin: pulumi.Output[str]
 
 
 class SwarmClusterArgs(TypedDict):
@@ -75,6 +67,8 @@ class SwarmClusterArgs(TypedDict):
     """Ranges in use elsewhere, such as VPCs. Default: AWS's default VPC, 172.31.0.0/16."""
     users: list[HubUser]
     """Who may log in; at least one."""
+    login: NotRequired[Login]
+    """How they log in. Default: a password that users share."""
     password: NotRequired[pulumi.Input[str]]
     """Password that users share, at least 8 characters. Default: generated."""
     userQuota: NotRequired[UserQuota]
@@ -83,6 +77,10 @@ class SwarmClusterArgs(TypedDict):
     """What all servers may use."""
     egressProfile: NotRequired[EgressProfile]
     """What servers may reach: `closed` or `open`. Default `closed`."""
+    ec2: NotRequired[SwarmOnEc2]
+    """Hosts on EC2, which the stack makes; `engine`, `advertiseAddress` and `port` mean nothing then."""
+    hubImage: NotRequired[str]
+    """Image of the hub by digest, for hosts on EC2. Default: built from `images/hub` on the engine."""
     notebookImage: NotRequired[str]
     """Image of the single-user server by digest (`name@sha256:…`). Default: built from `images/notebook`."""
     buildFromRegistry: NotRequired[bool]
@@ -105,7 +103,7 @@ class SwarmCluster(pulumi.ComponentResource):
     adminPassword: pulumi.Output[str]
     """Password of administrators, a secret."""
     homesVolume: pulumi.Output[str]
-    """Docker volume that holds the homes."""
+    """What holds the homes: a Docker volume, or on EC2 the file system by its id."""
 
     def __init__(self, name: str, args: SwarmClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Declare the cluster.
@@ -124,61 +122,20 @@ class SwarmCluster(pulumi.ComponentResource):
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed", errors)
 
         self._name, self._args = name, args
-        self._engine = args.get("engine", "unix:///var/run/docker.sock")
-        self._plan = plan_addresses(args.get("addressPool", DEFAULT_POOL))
-        self._profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
         self._local = pulumi.ResourceOptions(parent=self)
-        provider = docker.Provider(f"{name}-engine", host=self._engine, opts=self._local)
-        swarm = self._swarm()
-        self._child = pulumi.ResourceOptions(parent=self, provider=provider, depends_on=[swarm])
-
-        images = self._images()
-        networks = {
-            "control": self._network("control", Role.CONTROL_NETWORK, self._plan.control, internal=True),
-            "edge": self._network("edge", Role.EDGE_NETWORK, self._plan.edge, internal=True),
-            "front": self._network("front", Role.FRONT_NETWORK, self._plan.front, internal=False),
-        }
-        keep = args.get("dataProtection", True)
-        hub_data = self._volume("hub-data", Role.HUB_DATA, keep=keep)
-        homes = self._volume("homes", Role.HOMES, keep=keep)
-        driver = self._home_driver(images.base, homes)
-        way_out = self._way_out(images.hub)
-        servers = SpawnedServers(
-            f"{name}-servers",
-            {"engine": self._engine, "stack": name, "home_driver": driver.plugin},
-            # Their way out is guarded until the last of them is gone.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[swarm, *way_out]),
+        secrets = hub_secrets(
+            name,
+            domain=args.get("domain", DEFAULT_DOMAIN),
+            password=args.get("password"),
+            client_secret=args.get("login", {}).get("clientSecret"),
+            opts=self._local,
         )
-
-        passwords = self._passwords()
-        port = args.get("port", 8443)
-        parts = EngineParts(
-            networks={label: network.id for label, network in networks.items()},
-            secrets=self._secrets(passwords),
-            configs={
-                "hub-settings": self._config("hub-settings", hub_settings(name, args, self._plan)),
-                "caddyfile": self._config("caddyfile", caddyfile("proxy:8000")),
-            },
-        )
-        self._service("pre-puller", hub_services.pre_puller(), images.notebook, parts)
-        proxy = self._service("proxy", hub_services.proxy(self._plan.control), images.hub, parts)
-        data: Mount = {"type": "volume", "source": f"{name}-hub-data", "target": hub_services.HUB_DATA_PATH}
-        hub = self._service(
-            "hub",
-            hub_services.hub(data),
-            images.hub,
-            parts,
-            # Deleted before the servers that it made, or it would make them again.
-            depends_on=[servers, hub_data],
-            environment={"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin},
-        )
-        tls_proxy = self._service("tls-proxy", hub_services.tls_proxy(port), images.hub, parts)
-        self._probe(images.notebook, proxy, depends_on=[hub, proxy, tls_proxy, *way_out])
-
-        self.url = hub.id.apply(lambda _: f"https://{args.get('domain', 'localhost')}:{port}")
-        self.password = passwords.user
-        self.adminPassword = passwords.admin
-        self.homesVolume = homes.name
+        if "ec2" in args:
+            self.url, self.homesVolume = self._on_ec2(args["ec2"], secrets)
+        else:
+            self.url, self.homesVolume = self._on_engine(secrets)
+        self.password = secrets.user_password
+        self.adminPassword = secrets.admin_password
         self.register_outputs(
             {
                 "url": self.url,
@@ -188,177 +145,80 @@ class SwarmCluster(pulumi.ComponentResource):
             }
         )
 
-    def _swarm(self) -> SwarmMode:
+    def _on_engine(self, secrets: HubSecrets) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
         args = self._args
-        return SwarmMode(
-            f"{self._name}-swarm",
+        hub = HubOnEngine(
+            self._name,
             {
-                "engine": self._engine,
-                "stack": self._name,
-                "advertise_address": args.get("advertiseAddress", "127.0.0.1"),
-                "address_pool": args.get("addressPool", DEFAULT_POOL),
-                "swarm_pool": self._plan.swarm,
-                "reserved_ranges": sorted(args.get("reservedRanges", [AWS_DEFAULT_VPC])),
-                "port": args.get("port", 8443),
-                "disk_bytes": IMAGE_DISK_BYTES,
+                "engine": args.get("engine", DEFAULT_ENGINE),
+                "advertiseAddress": args.get("advertiseAddress", "127.0.0.1"),
+                "port": args.get("port", DEFAULT_PORT),
+                "addressPool": args.get("addressPool", DEFAULT_POOL),
+                "reservedRanges": args.get("reservedRanges", [AWS_DEFAULT_VPC]),
+                "profile": EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)),
+                "notebookImage": args.get("notebookImage"),
+                "buildFromRegistry": args.get("buildFromRegistry", False),
+                "keep": args.get("dataProtection", True),
             },
+            self,
+        ).declare(secrets, engine_settings(self._name, args), hub_access(args))
+        address = f"https://{args.get('domain', DEFAULT_DOMAIN)}:{args.get('port', DEFAULT_PORT)}"
+        return hub.ready.apply(lambda _: address), hub.homes
+
+    def _on_ec2(self, ec2: SwarmOnEc2, secrets: HubSecrets) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        args = self._args
+        account = read_account(
+            hosted_zone_name=ec2["zone"],
+            zones=ec2.get("zones", DEFAULT_ZONES),
+            image=ec2.get("image"),
+            instance_types=instance_types(ec2),
+            needs=lambda sizes: quota_needs(ec2, sizes),
+            opts=pulumi.InvokeOptions(parent=self),
+        )
+        server_bytes = int(user_quota_document(args.get("userQuota", {}))["memory_bytes"])
+        errors = account.errors + check_capacity(ec2, account.sizes["workerType"], servers(args), server_bytes)
+        if errors:
+            raise pulumi.InputPropertiesError(f"{self._name} cannot be deployed to account {account.id}", errors)
+        hosts = swarm_hosts(
+            self._name,
+            ec2,
+            account,
+            Workload(ec2_bundle(self._name, args), ec2_images(args), secrets.values),
+            domain=args.get("domain", DEFAULT_DOMAIN),
+            profile=EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)),
+            keep=args.get("dataProtection", True),
             opts=self._local,
         )
-
-    def _home_driver(self, image: pulumi.Input[str], homes: docker.Volume) -> HomeVolumeDriver:
-        plugin = f"hubstack/{self._name}-homes:1"
-        return HomeVolumeDriver(
-            f"{self._name}-home-driver",
-            {"engine": self._engine, "plugin": plugin, "image": image, "pool": homes.mountpoint},
-            opts=self._local,
-        )
-
-    def _way_out(self, image: pulumi.Input[str]) -> list[pulumi.Resource]:
-        """The network and the guard of servers that reach the outside; nothing for a closed profile."""
-        if self._profile is EgressProfile.CLOSED:
-            return []
-        network = OpenNetwork(
-            f"{self._name}-open-network",
-            {"engine": self._engine, "stack": self._name, "subnet": self._plan.open},
-            opts=pulumi.ResourceOptions.merge(self._local, pulumi.ResourceOptions(depends_on=self._child.depends_on)),
-        )
-        guard = self._service(
-            "egress-guard",
-            hub_services.egress_guard(bridge_name(self._name), self._plan.open),
-            image,
-            EngineParts(networks={HOST_NETWORK: network.host}, secrets={}, configs={}),
-            depends_on=[network],
-        )
-        return [network, guard]
-
-    def _probe(
-        self, image: pulumi.Input[str], proxy: docker.Service, *, depends_on: Sequence[pulumi.Resource]
-    ) -> EgressProbe:
-        inputs: EgressProbeInputs = {
-            "engine": self._engine,
-            "stack": self._name,
-            "image": image,
-            "subnet": probe_subnet(self._plan),
-            "profile": self._profile.value,
-            "proxy_service": proxy.name,
-            "forbidden": destinations(self._plan, self._profile.value),
-        }
-        if self._profile is EgressProfile.OPEN:
-            inputs["open_network"] = open_network_name(self._name)
-        opts = pulumi.ResourceOptions(parent=self, depends_on=depends_on)
-        return EgressProbe(f"{self._name}-egress-probe", inputs, opts=opts)
-
-    def _passwords(self) -> Passwords:
-        generated = random.RandomPassword(f"{self._name}-user-password", length=20, special=False, opts=self._local)
-        admin = random.RandomPassword(f"{self._name}-admin-password", length=40, special=False, opts=self._local)
-        return Passwords(
-            user=pulumi.Output.secret(self._args.get("password") or generated.result),
-            admin=pulumi.Output.secret(admin.result),
-        )
-
-    def _secrets(self, passwords: Passwords) -> dict[str, docker.Secret]:
-        certificate = self_signed_certificate(f"{self._name}-tls", self._args.get("domain", "localhost"), self._local)
-        values: dict[str, pulumi.Input[str]] = {
-            "proxy-token": self._token("proxy-token").hex,
-            "cookie-secret": self._token("cookie-secret").hex,
-            "user-password": passwords.user,
-            "admin-password": passwords.admin,
-            "tls-cert": certificate.chain,
-            "tls-key": certificate.key,
-        }
-        return {name: self._secret(name, value) for name, value in values.items()}
-
-    def _images(self) -> Images:
-        rootfs = not self._args.get("buildFromRegistry", False)
-        of_source: dict[str, pulumi.Input[str]] = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
-        base, digest = build_image(
-            f"{self._name}-base", "base", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
-        )
-        hub, _ = build_image(
-            f"{self._name}-hub-image", "hub", rootfs=rootfs, build_args=of_source, base_digest="", opts=self._child
-        )
-        given = self._args.get("notebookImage")
-        if given:
-            return Images(base.image_id, hub.image_id, pulumi.Output.from_input(given))
-        # By its tag, which is a hash of its inputs: BuildKit looks an id up in a registry.
-        notebook, _ = build_image(
-            f"{self._name}-notebook-image",
-            "notebook",
-            rootfs=rootfs,
-            build_args={"BASE": base.name},
-            base_digest=digest,
-            opts=self._child,
-        )
-        return Images(base.image_id, hub.image_id, notebook.image_id)
-
-    def _network(self, name: str, role: Role, subnet: str, *, internal: bool) -> docker.Network:
-        return docker.Network(
-            f"{self._name}-{name}",
-            name=f"{self._name}-{name}",
-            driver="overlay",
-            internal=internal,
-            attachable=False,
-            # The engine picks this gateway by itself; unsaid, every refresh would show it as a change.
-            ipam_configs=[docker.NetworkIpamConfigArgs(subnet=subnet, gateway=str(ipaddress.ip_network(subnet)[1]))],
-            labels=[docker.NetworkLabelArgs(**label) for label in labels(self._name, role)],
-            opts=self._child,
-        )
-
-    def _volume(self, name: str, role: Role, *, keep: bool) -> docker.Volume:
-        return docker.Volume(
-            f"{self._name}-{name}",
-            name=f"{self._name}-{name}",
-            labels=[docker.VolumeLabelArgs(**label) for label in labels(self._name, role, data=True)],
-            opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(retain_on_delete=keep)),
-        )
-
-    def _token(self, name: str) -> random.RandomId:
-        return random.RandomId(f"{self._name}-{name}", byte_length=32, opts=self._local)
-
-    def _secret(self, name: str, value: pulumi.Input[str]) -> docker.Secret:
-        # A secret in use can be neither changed nor removed: a new one takes its place under another name.
-        return docker.Secret(
-            f"{self._name}-{name}-secret",
-            data=pulumi.Output.secret(value).apply(encoded),
-            labels=[docker.SecretLabelArgs(**stack_label(self._name))],
-            opts=pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(additional_secret_outputs=["data"])),
-        )
-
-    def _config(self, name: str, text: str) -> docker.ServiceConfig:
-        return docker.ServiceConfig(f"{self._name}-{name}", data=encoded(text), opts=self._child)
-
-    def _service(
-        self,
-        label: str,
-        spec: PlatformService,
-        image: pulumi.Input[str],
-        parts: EngineParts,
-        *,
-        depends_on: Sequence[pulumi.Resource] = (),
-        environment: Mapping[str, pulumi.Input[str]] | None = None,
-    ) -> docker.Service:
-        opts = pulumi.ResourceOptions.merge(self._child, pulumi.ResourceOptions(depends_on=list(depends_on)))
-        return platform_service(f"{self._name}-{label}", self._name, spec, image, parts, opts, environment=environment)
+        return pulumi.Output.from_input(f"https://{args.get('domain', DEFAULT_DOMAIN)}"), hosts.file_system
 
 
-def encoded(text: str) -> str:
-    """Base64, as Docker's secrets and configurations take their data."""
-    return base64.b64encode(text.encode()).decode()
+def hub_access(args: SwarmClusterArgs) -> HubAccess:
+    """A hub that asks a provider who somebody is has the provider's secret and a way out to it; no other hub has."""
+    if LoginProvider(args.get("login", {}).get("provider", LoginProvider.PASSWORD)) is LoginProvider.PASSWORD:
+        return {"more_secrets": (), "more_networks": ()}
+    return {"more_secrets": ("client-secret",), "more_networks": ("front",)}
 
 
-def probe_subnet(plan: AddressPlan) -> str:
-    """The last /28 of the users' range, which the probe's network takes while it runs."""
-    users = ipaddress.IPv4Network(plan.users)
-    return str(ipaddress.IPv4Network((int(users.broadcast_address) - 15, 28)))
+def servers(args: SwarmClusterArgs) -> int:
+    """Most servers at once."""
+    quota: FleetQuota = {**FLEET_QUOTA_DEFAULTS, **args.get("fleetQuota", {})}
+    return int(quota.get("servers", 0))
 
 
-def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
+class ServiceNames(TypedDict):
+    """What the engine calls the services that the hub works with."""
+
+    proxy_service: str
+    hub_service: str
+
+
+def hub_settings(name: str, args: SwarmClusterArgs, services: ServiceNames, nodes: Mapping[str, object]) -> str:
     """The hub's settings as JSON, keys in a fixed order; `runtime/hub/settings.py` reads them.
 
     Everything in it is known at preview, so that the policy pack can judge quotas and egress before an update.
     """
     profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
-    document = {
+    document: dict[str, object] = {
         "stack": name,
         "users": users_document(args["users"]),
         "quota": user_quota_document(args.get("userQuota", {})),
@@ -367,11 +227,79 @@ def hub_settings(name: str, args: SwarmClusterArgs, plan: AddressPlan) -> str:
             "profile": profile.value,
             "network": open_network_name(name) if profile is EgressProfile.OPEN else None,
         },
-        "user_subnets": plan.users,
-        "proxy_service": f"{name}-proxy",
-        "hub_service": f"{name}-hub",
+        "user_subnets": plan_addresses(args.get("addressPool", DEFAULT_POOL)).users,
+        "login": login_document(args.get("login", {}), args.get("domain", DEFAULT_DOMAIN)),
+        "nodes": nodes,
+        **services,
     }
     return json.dumps(document, sort_keys=True)
+
+
+def engine_settings(name: str, args: SwarmClusterArgs) -> str:
+    """The hub's settings on one engine: servers run beside the hub."""
+    return hub_settings(
+        name, args, {"proxy_service": f"{name}-proxy", "hub_service": f"{name}-hub"}, {"constraints": []}
+    )
+
+
+def ec2_settings(name: str, args: SwarmClusterArgs) -> str:
+    """The hub's settings on EC2: servers run on workers, each with its whole memory, on encrypted networks."""
+    return hub_settings(
+        name,
+        args,
+        # As `docker stack deploy` names the services of a stack.
+        {"proxy_service": f"{name}_proxy", "hub_service": f"{name}_hub"},
+        {
+            "constraints": ["node.role==worker"],
+            "reserve_memory": True,
+            "encrypted": True,
+            "start_seconds": EC2_START_SECONDS,
+        },
+    )
+
+
+def ec2_images(args: SwarmClusterArgs) -> list[str]:
+    """Images that hosts on EC2 pull."""
+    return [args.get("hubImage", ""), args.get("notebookImage", "")]
+
+
+def ec2_bundle(name: str, args: SwarmClusterArgs) -> bytes:
+    """What hosts on EC2 run: the stack file, the files that it names, and what the hosts prepare."""
+    plan = plan_addresses(args.get("addressPool", DEFAULT_POOL))
+    hub_image, notebook_image = ec2_images(args)
+    opened = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)) is EgressProfile.OPEN
+    driver = f"hubstack/{name}-homes:1"
+    data: Mount = {"type": "bind", "source": str(HUB_DATA), "target": hub_services.HUB_DATA_PATH}
+    hub = hub_services.hub(data, **hub_access(args))
+    services: dict[str, tuple[PlatformService, str]] = {
+        "proxy": (hub_services.proxy(plan.control), hub_image),
+        "hub": ({**hub, "environment": {"NOTEBOOK_IMAGE": notebook_image, "HOME_DRIVER": driver}}, hub_image),
+        "tls-proxy": (hub_services.tls_proxy(TLS_PORT), hub_image),
+        "pre-puller": (hub_services.pre_puller(), notebook_image),
+    }
+    if opened:
+        services["egress-guard"] = (hub_services.egress_guard(bridge_name(name), plan.open), hub_image)
+    configs: dict[str, ConfigFile] = {
+        "hub-settings": {"file": "hub-settings.json", "text": ec2_settings(name, args)},
+        "caddyfile": {"file": "Caddyfile", "text": caddyfile("proxy:8000")},
+    }
+    networks: dict[str, Overlay] = {
+        "control": {"subnet": plan.control, "internal": True, "encrypted": True},
+        "edge": {"subnet": plan.edge, "internal": True, "encrypted": True},
+        "front": {"subnet": plan.front, "internal": False},
+        IDLE_NETWORK: {"subnet": plan.idle, "internal": True},
+    }
+    return swarm_bundle(
+        stack_document(name, services, networks=networks, configs=configs, hub_node=name),
+        deployment(
+            hub_image=hub_image,
+            notebook_image=notebook_image,
+            driver=driver,
+            swarm_pool=plan.swarm,
+            open_subnet=plan.open if opened else "",
+        ),
+        {config["file"]: config["text"] for config in configs.values()},
+    )
 
 
 def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErrorDetails]:
@@ -381,7 +309,7 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
     def wrong(path: str, reason: str) -> None:
         errors.append({"property_path": path, "reason": reason})
 
-    port = args.get("port", 8443)
+    port = args.get("port", DEFAULT_PORT)
     if not 1 <= port <= HIGHEST_PORT:
         wrong("port", f"{port} is not a TCP port; 1 to {HIGHEST_PORT}")
     try:
@@ -389,16 +317,22 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
     except ValueError as error:
         wrong("addressPool", str(error))
     names = [user["name"] for user in args["users"]]
-    if not names:
-        wrong("users", "nobody could log in; name at least one user")
     for repeated in repeated_names(names):
         wrong("users", f"{repeated} is listed more than once")
     password = args.get("password")
     if isinstance(password, str) and len(password) < SHORTEST_USER_PASSWORD:
         wrong("password", f"it has {len(password)} characters; at least {SHORTEST_USER_PASSWORD}")
-    image = args.get("notebookImage")
-    if image and "@sha256:" not in image:
-        wrong("notebookImage", f"{image} is not pinned; name it by digest (name@sha256:…)")
+    for key in ("hubImage", "notebookImage"):
+        image = str(args.get(key, ""))
+        if image and "@sha256:" not in image:
+            wrong(key, f"{image} is not pinned; name it by digest (name@sha256:…)")
+        if not image and "ec2" in args:
+            wrong(key, "hosts on EC2 pull it by digest from a registry; `make push` builds and pushes both images")
+    if "ec2" in args:
+        errors += check_swarm_on_ec2(
+            args.get("domain", DEFAULT_DOMAIN), args["ec2"], args.get("addressPool", DEFAULT_POOL)
+        )
+    errors += check_login(args.get("login", {}), names)
     errors += check_user_quota(args.get("userQuota", {}))
     errors += check_fleet_quota(args.get("fleetQuota", {}))
     return errors

@@ -94,8 +94,10 @@ FAMILY_CONFIG: dict[str, dict[str, Any]] = {
     "maxServers": {"type": "number", "default": 1000},
     "maxAgeSeconds": {"type": "number", "default": 7 * 24 * 3600},
     "allowOpen": {"type": "boolean", "default": False},
+    "usersInContainers": {"type": "boolean", "default": False},
 }
-"""Configuration that every family takes: checks switched off by id, and the most that a stack may grant."""
+"""Configuration that every family takes: checks switched off by id, the most that a stack may grant, and whether users'
+code runs in containers on its hosts, which the metadata service's hop limit keeps from a host's role."""
 
 
 def message(check: Check, type_: str, name: str, finding: Finding) -> str:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import boto3
+from moto import settings as moto_settings
+from moto.autoscaling.models import AutoScalingBackend, LifecycleHook
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
@@ -29,6 +32,7 @@ SERVICES = (
 NOT_SIMULATED = {
     "aws:budgets/budget:Budget": "moto cannot read a budget's subscribers back",
     "aws:dlm/lifecyclePolicy:LifecyclePolicy": "moto has no Data Lifecycle Manager",
+    "aws:efs/backupPolicy:BackupPolicy": "moto does not take a file system's backup policy",
 }
 """Resource types that the simulator lacks, each with the reason; a rehearsal leaves them out."""
 
@@ -60,11 +64,7 @@ def provider_configuration(endpoint: str) -> dict[str, object]:
 @contextmanager
 def simulated_aws(zone: str) -> Iterator[str]:
     """Run the simulator with a hosted zone, Debian's images and the account's quotas in it; gives its address."""
-    ServiceQuotasBackend.get_service_quota = _service_quota  # pyright: ignore[reportAttributeAccessIssue]
-    # The provider asks for AWS's default beside the account's own value.
-    ServiceQuotasResponse.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota  # pyright: ignore[reportAttributeAccessIssue]
-    # Read once, when the account is made.
-    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    _correct_simulator()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -80,6 +80,39 @@ def simulated_aws(zone: str) -> Iterator[str]:
 def client(service: str, endpoint: str) -> Any:
     """A client of the simulator."""
     return boto3.client(service, region_name=REGION, endpoint_url=endpoint, **CREDENTIALS)
+
+
+def _correct_simulator() -> None:
+    """Make the simulator answer as AWS does where it differs."""
+    ServiceQuotasBackend.get_service_quota = _service_quota  # pyright: ignore[reportAttributeAccessIssue]
+    # The provider asks for AWS's default beside the account's own value.
+    ServiceQuotasResponse.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota  # pyright: ignore[reportAttributeAccessIssue]
+    ELBv2Backend.create_load_balancer = _load_balancer  # pyright: ignore[reportAttributeAccessIssue]
+    AutoScalingBackend.create_lifecycle_hook = _lifecycle_hook  # pyright: ignore[reportAttributeAccessIssue]
+    # Read once, when the account is made.
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+    # Seconds until a certificate counts as validated.
+    moto_settings.ACM_VALIDATION_WAIT = 1
+
+
+_create_load_balancer = ELBv2Backend.create_load_balancer
+
+
+def _load_balancer(backend: ELBv2Backend, *arguments: Any, **named: Any) -> FakeLoadBalancer:
+    balancer = _create_load_balancer(backend, *arguments, **named)
+    # The provider looks again only after a minute.
+    balancer.activate()
+    return balancer
+
+
+_create_lifecycle_hook = AutoScalingBackend.create_lifecycle_hook
+
+
+def _lifecycle_hook(backend: AutoScalingBackend, *arguments: Any, **named: Any) -> LifecycleHook:
+    hook = _create_lifecycle_hook(backend, *arguments, **named)
+    # The simulator gives every hook the same queue, which nobody asked for.
+    hook.role_arn = hook.notification_target_arn = None  # pyright: ignore[reportAttributeAccessIssue]
+    return hook
 
 
 def _furnish(endpoint: str, zone: str) -> None:

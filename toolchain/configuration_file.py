@@ -5,18 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PLUGINS = {"ec2hub": ("aws",)}
-"""Plugins that a topology needs beside every stack's."""
-
-TOPOLOGY = re.compile(r"^\s+hubstack:topology:\s*[\"']?(\w+)", re.MULTILINE)
+ON_EC2 = re.compile(r"^\s+hubstack:ec2:", re.MULTILINE)
 SALT = re.compile(r"^encryptionsalt: .*\n?", re.MULTILINE)
 SECRET = re.compile(r"^\s+(- )?secure: ", re.MULTILINE)
 
 
 def further_plugins(text: str) -> tuple[str, ...]:
     """What the stack with this configuration needs beside every stack's plugins."""
-    topology = TOPOLOGY.search(text)
-    return PLUGINS.get(topology.group(1), ()) if topology else ()
+    return ("aws",) if ON_EC2.search(text) else ()
 
 
 @contextmanager

@@ -147,6 +147,15 @@ def inventory(endpoint: str) -> list[str]:
     ]
     found += [f"bucket {bucket['Name']}" for bucket in client("s3", endpoint).list_buckets()["Buckets"]]
     found += [f"role {role['RoleName']}" for role in client("iam", endpoint).list_roles()["Roles"]]
+    found += [
+        f"file system {s['FileSystemId']}" for s in client("efs", endpoint).describe_file_systems()["FileSystems"]
+    ]
+    balancers = client("elbv2", endpoint).describe_load_balancers()["LoadBalancers"]
+    found += [f"load balancer {balancer['LoadBalancerName']}" for balancer in balancers]
+    groups = client("autoscaling", endpoint).describe_auto_scaling_groups()["AutoScalingGroups"]
+    found += [f"scaling group {group['AutoScalingGroupName']}" for group in groups]
+    certificates = client("acm", endpoint).list_certificates()["CertificateSummaryList"]
+    found += [f"certificate {certificate['DomainName']}" for certificate in certificates]
     secrets = client("secretsmanager", endpoint).list_secrets()["SecretList"]
     return found + [f"secret {secret['Name']}" for secret in secrets]
 

@@ -39,6 +39,8 @@ class Account:
     """Id of the hosts' machine image."""
     zone_id: str
     """Id of the hosted zone."""
+    sizes: Mapping[str, InstanceSize]
+    """What the instance types have, by the arguments that name them."""
     errors: list[pulumi.InputPropertyErrorDetails]
     """What the account lacks; a stack with any of them cannot go there."""
 
@@ -89,6 +91,7 @@ def read_account(
         zones=names[:zones],
         image=image or asked("image", lambda: debian_image(opts), ""),
         zone_id=asked("zone", lambda: hosted_zone(hosted_zone_name, opts), ""),
+        sizes=sizes,
         errors=errors,
     )
 

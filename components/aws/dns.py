@@ -25,6 +25,25 @@ def address_record(
     )
 
 
+def alias_record(
+    name: str,
+    zone_id: pulumi.Input[str],
+    domain: str,
+    target: pulumi.Input[str],
+    target_zone_id: pulumi.Input[str],
+    opts: pulumi.ResourceOptions,
+) -> aws.route53.Record:
+    """Point `domain` at another of AWS's names, such as a load balancer's, whose addresses change."""
+    return aws.route53.Record(
+        name,
+        zone_id=zone_id,
+        name=domain,
+        type="A",
+        aliases=[aws.route53.RecordAliasArgs(name=target, zone_id=target_zone_id, evaluate_target_health=True)],
+        opts=opts,
+    )
+
+
 def https_check(name: str, domain: str, path: str, opts: pulumi.ResourceOptions) -> aws.route53.HealthCheck:
     """Ask `https://domain/path` from several regions every 30 s; three misses make it unhealthy."""
     return aws.route53.HealthCheck(

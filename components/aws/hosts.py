@@ -42,7 +42,7 @@ def encrypted_root(gigabytes: int) -> aws.ec2.InstanceRootBlockDeviceArgs:
     )
 
 
-def manager_host(
+def host(
     name: str,
     *,
     image: pulumi.Input[str],
@@ -78,23 +78,38 @@ def manager_host(
     )
 
 
-def worker_template(
+def launch_template(
     name: str,
     *,
     image: pulumi.Input[str],
     instance_type: str,
-    security_group: pulumi.Input[str],
+    security_groups: list[pulumi.Input[str]],
     disk_gigabytes: int,
+    profile: pulumi.Input[str] | None = None,
+    user_data: pulumi.Input[str] | None = None,
     opts: pulumi.ResourceOptions,
 ) -> aws.ec2.LaunchTemplate:
-    """What every user's host is launched from: no role, no key, no public address."""
+    """What hosts that come and go are launched from: no key, no public address, and no role unless one is given.
+
+    Args:
+        name: name of the template.
+        image: id of the machine image.
+        instance_type: what the hosts are.
+        security_groups: ids of their groups.
+        disk_gigabytes: size of the root disk.
+        profile: ARN of an instance profile. Default: none, for hosts that users have to themselves.
+        user_data: what they do at their start, in base64. Default: whoever launches them says.
+        opts: resource options.
+    """
     return aws.ec2.LaunchTemplate(
         name,
         name=name,
         image_id=image,
         instance_type=instance_type,
         update_default_version=True,
-        vpc_security_group_ids=[security_group],
+        vpc_security_group_ids=security_groups,
+        iam_instance_profile=aws.ec2.LaunchTemplateIamInstanceProfileArgs(arn=profile) if profile else None,
+        user_data=user_data,
         instance_initiated_shutdown_behavior="stop",
         metadata_options=aws.ec2.LaunchTemplateMetadataOptionsArgs(
             # cloud-init reads its user data from here; the host's own filter closes it to everybody but root.

@@ -7,12 +7,11 @@ import pulumi
 import pulumi_aws as aws
 
 from components.aws.access import allow, policy_document, trust
+from components.aws.firewall import EVERYWHERE, HTTPS, Rule, let_in, security_group
 from components.aws.subnets import SubnetPlan
 
 FLOW_LOG_DAYS = 30
 """How long records of connections are kept: long enough to look into a report of abuse."""
-
-EVERYWHERE = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,8 @@ class Network:
     """A VPC and its subnets, one of each kind for each zone."""
 
     vpc: aws.ec2.Vpc
+    cidr: str
+    """Range of the VPC."""
     public: tuple[aws.ec2.Subnet, ...]
     private: tuple[aws.ec2.Subnet, ...]
 
@@ -115,7 +116,31 @@ def network(
         opts=opts,
     )
     _flow_logs(name, vpc, opts)
-    return Network(vpc, tuple(public), tuple(private))
+    return Network(vpc, plan.vpc, tuple(public), tuple(private))
+
+
+def interface_endpoints(
+    name: str, net: Network, region: str, services: Sequence[str], opts: pulumi.ResourceOptions
+) -> None:
+    """Give the private subnets a way to AWS `services`, such as `ecr.dkr`, that does not pass the NAT gateway."""
+    if not services:
+        return
+    group = security_group(f"{name}-endpoints", net.vpc.id, "Hosts reach AWS services", opts)
+    inside = Rule("vpc", "tcp", (HTTPS, HTTPS), cidr=net.cidr)
+    let_in(f"{name}-endpoints", group, [inside], opts)
+    for service in sorted(services):
+        label = f"{name}-{service.replace('.', '-')}"
+        aws.ec2.VpcEndpoint(
+            label,
+            vpc_id=net.vpc.id,
+            service_name=f"com.amazonaws.{region}.{service}",
+            vpc_endpoint_type="Interface",
+            subnet_ids=[subnet.id for subnet in net.private],
+            security_group_ids=[group.id],
+            private_dns_enabled=True,
+            tags={"Name": label},
+            opts=opts,
+        )
 
 
 def _flow_logs(name: str, vpc: aws.ec2.Vpc, opts: pulumi.ResourceOptions) -> None:

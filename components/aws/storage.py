@@ -1,5 +1,9 @@
 """Disks that hold what people made: encrypted, snapshotted, and kept when the stack goes, unless it says otherwise."""
 
+import base64
+import hashlib
+from dataclasses import dataclass
+
 import pulumi
 import pulumi_aws as aws
 
@@ -9,6 +13,17 @@ SNAPSHOT_POLICY = "arn:aws:iam::aws:policy/service-role/AWSDataLifecycleManagerS
 """What the snapshot service may do; AWS keeps the policy."""
 
 SNAPSHOT_HOUR = "03:00"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An archive in a bucket of the stack's own, which its hosts fetch and run."""
+
+    address: pulumi.Output[str]
+    """`s3://bucket/key`."""
+    arn: pulumi.Output[str]
+    digest: str
+    """SHA-256 of the archive."""
 
 
 def data_disk(
@@ -66,3 +81,21 @@ def private_bucket(name: str, opts: pulumi.ResourceOptions) -> aws.s3.Bucket:
         opts=opts,
     )
     return bucket
+
+
+def stored_bundle(name: str, key: str, content: bytes, opts: pulumi.ResourceOptions) -> Bundle:
+    """Keep `content` under `key` in a private bucket."""
+    bucket = private_bucket(name, opts)
+    stored = aws.s3.BucketObjectv2(
+        name,
+        bucket=bucket.id,
+        key=key,
+        content_base64=base64.b64encode(content).decode(),
+        content_type="application/gzip",
+        opts=opts,
+    )
+    return Bundle(
+        address=pulumi.Output.concat("s3://", bucket.bucket, "/", stored.key),
+        arn=pulumi.Output.concat(bucket.arn, "/", stored.key),
+        digest=hashlib.sha256(content).hexdigest(),
+    )

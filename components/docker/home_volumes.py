@@ -1,36 +1,12 @@
 """The volume driver of size-limited homes, as a managed Docker plugin made from the hub's image."""
 
-import json
-import shutil
-import tarfile
-import tempfile
-from pathlib import Path
 from typing import Any, TypedDict
 
-import docker
 import pulumi
-from docker.errors import APIError, NotFound
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client, listed
-
-PLUGIN_TIMEOUT_SECONDS = 30
-RUNTIME = Path(__file__).parents[2] / "runtime"
-
-NOT_FOR_THE_DRIVER = (
-    "usr/share/",
-    "usr/bin/git",
-    "usr/lib/git-core",
-    "usr/bin/perl",
-    "usr/lib/x86_64-linux-gnu/perl",
-    "usr/lib/x86_64-linux-gnu/gconv",
-    "usr/lib/python3.11/test",
-    "var/cache",
-    "var/lib/apt",
-    "var/lib/dpkg",
-    "dev/",
-)
-"""Parts of the base image that the driver does without, as prefixes of their paths."""
+from runtime.home_volumes.plugin import ensure_plugin, find_plugin
 
 
 class HomeVolumeDriverInputs(TypedDict):
@@ -46,25 +22,6 @@ class HomeVolumeDriverInputs(TypedDict):
     """Folder on the engine's host that keeps the homes."""
 
 
-def plugin_config(pool: str) -> dict[str, Any]:
-    """The plugin's manifest: it may mount, sees the host's loop devices and the pool, and has no network."""
-    return {
-        "description": "Home volumes with a size limit",
-        "documentation": "runtime/home_volumes",
-        "entrypoint": ["python3", "-m", "runtime.home_volumes"],
-        "workdir": "/opt/hubstack",
-        "env": [{"name": "PYTHONPATH", "value": "/opt/hubstack"}],
-        "interface": {"types": ["docker.volumedriver/1.0"], "socket": "homes.sock"},
-        "linux": {"capabilities": ["CAP_SYS_ADMIN"], "allowAllDevices": True},
-        "mounts": [
-            {"name": "dev", "source": "/dev", "destination": "/dev", "type": "bind", "options": ["rbind"]},
-            {"name": "pool", "source": pool, "destination": "/pool", "type": "bind", "options": ["rbind"]},
-        ],
-        "network": {"type": "none"},
-        "propagatedMount": "/mnt/homes",
-    }
-
-
 class _HomeVolumeDriverProvider(ResourceProvider):
     serialize_as_secret_always = False
 
@@ -76,22 +33,17 @@ class _HomeVolumeDriverProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         with engine_client(props["engine"]) as client:
-            existing = _find(client, props["plugin"])
-            if existing is None:
-                _make_plugin(client, props["plugin"], props["image"], plugin_config(props["pool"]))
-                existing = client.inspect_plugin(props["plugin"])
-            if not existing["Enabled"]:
-                client.enable_plugin(props["plugin"], timeout=PLUGIN_TIMEOUT_SECONDS)
-        return CreateResult(existing["Id"], props)
+            made = ensure_plugin(client, props["plugin"], props["image"], props["pool"])
+        return CreateResult(made, props)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         with engine_client(props["engine"]) as client:
-            found = _find(client, props["plugin"])
+            found = find_plugin(client, props["plugin"])
         return ReadResult(id_, props) if found and found["Id"] == id_ else ReadResult("", {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         with engine_client(_props["engine"]) as client:
-            if _find(client, _props["plugin"]) is None:
+            if find_plugin(client, _props["plugin"]) is None:
                 return
             # Docker forgets the volumes, or it waits for their driver at every start; the homes stay in the pool.
             for volume in listed(client.volumes(filters={"driver": _props["plugin"]}), "Volumes"):
@@ -115,40 +67,3 @@ class HomeVolumeDriver(Resource, module="docker", name="HomeVolumeDriver"):
             opts: resource options.
         """
         super().__init__(_HomeVolumeDriverProvider(), name, {**inputs}, opts)
-
-
-def _find(client: docker.APIClient, plugin: str) -> dict[str, Any] | None:
-    try:
-        return client.inspect_plugin(plugin)
-    except NotFound:
-        return None
-
-
-def _make_plugin(client: docker.APIClient, plugin: str, image: str, config: dict[str, Any]) -> None:
-    with tempfile.TemporaryDirectory(prefix="hubstack-plugin-") as folder:
-        rootfs = Path(folder, "rootfs")
-        (rootfs / "pool").mkdir(parents=True)
-        _unpack_image(client, image, rootfs)
-        driver = rootfs / "opt" / "hubstack" / "runtime"
-        shutil.copytree(RUNTIME / "home_volumes", driver / "home_volumes", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy2(RUNTIME / "__init__.py", driver)
-        Path(folder, "config.json").write_text(json.dumps(config))
-        try:
-            client.create_plugin(plugin, folder)
-        except APIError as error:
-            raise RuntimeError(f"the engine did not take the volume driver {plugin}: {error.explanation}") from error
-
-
-def _unpack_image(client: docker.APIClient, image: str, target: Path) -> None:
-    container = client.create_container(image, command=["true"])["Id"]
-    try:
-        with tempfile.TemporaryFile() as exported:
-            for chunk in client.export(container):
-                exported.write(chunk)
-            exported.seek(0)
-            with tarfile.open(fileobj=exported) as archive:
-                # The engine keeps a copy of the file system for each driver: what a driver never runs stays out.
-                kept = [member for member in archive if not member.name.startswith(NOT_FOR_THE_DRIVER)]
-                archive.extractall(target, kept, filter="fully_trusted")  # noqa: S202  (an image of our own making)
-    finally:
-        client.remove_container(container, force=True)

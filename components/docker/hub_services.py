@@ -1,6 +1,7 @@
 """The platform's services on a Swarm: hub, proxy, TLS proxy, pre-puller and egress guard, whatever deploys them."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 from components.docker.labels import Role
 from components.docker.service import HOST_NETWORK, Mount, Placement, PlatformService
@@ -18,6 +19,13 @@ GUARD_COMMAND = ("python", "-m", "runtime.egress_guard")
 """What the guard runs; the policy pack lets nothing else onto the host's network."""
 
 ENGINE_SOCKET: Mount = {"type": "bind", "source": "/var/run/docker.sock", "target": "/var/run/docker.sock"}
+
+
+class HubAccess(TypedDict):
+    """What a hub needs beside its own, as `hub` takes it."""
+
+    more_secrets: Sequence[str]
+    more_networks: Sequence[str]
 
 
 def proxy(control_subnet: str) -> PlatformService:
@@ -74,7 +82,7 @@ def tls_proxy(port: int) -> PlatformService:
 
 
 def pre_puller() -> PlatformService:
-    """A task on each node that does nothing but keep the single-user server's image there, safe from pruning.
+    """A task that does nothing but keep the single-user server's image on each node of servers, safe from pruning.
 
     A node that joins later gets its task from Swarm, without an update. An image by id is only on the node that built
     it; several nodes need one that a registry serves, by digest.
@@ -84,13 +92,13 @@ def pre_puller() -> PlatformService:
         "command": ["sleep", "infinity"],
         "cpu": 0.05,
         "memory": "16M",
-        "placement": Placement.EVERY_NODE,
+        "placement": Placement.SERVER_NODES,
         "user": "1000:100",
     }
 
 
 def egress_guard(bridge: str, subnet: str, forbidden: Sequence[str] = NEVER_REACHED) -> PlatformService:
-    """The guard on each node, on its host's network with the one right to change the packet filter.
+    """The guard on each node of servers, on its host's network with the one right to change the packet filter.
 
     Args:
         bridge: interface that servers leave by.
@@ -103,7 +111,7 @@ def egress_guard(bridge: str, subnet: str, forbidden: Sequence[str] = NEVER_REAC
         "command": [*GUARD_COMMAND, *arguments],
         "cpu": 0.25,
         "memory": "64M",
-        "placement": Placement.EVERY_NODE,
+        "placement": Placement.SERVER_NODES,
         "networks": {HOST_NETWORK: []},
         "cap_add": ["CAP_NET_ADMIN"],
         "health_check": [*GUARD_COMMAND, "--check", *arguments],

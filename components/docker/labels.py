@@ -7,6 +7,9 @@ STACK_LABEL = "hubstack.stack"
 ROLE_LABEL = "hubstack.role"
 DATA_LABEL = "hubstack.data"
 
+HUB_NODE_LABEL = "hubstack.hub"
+"""Label of the one manager that a stack's hub and proxy run on, where there are several; its value is the stack."""
+
 
 class Role(str, Enum):
     """What a Docker object is for."""

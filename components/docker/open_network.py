@@ -1,23 +1,13 @@
 """The network that servers of an `open` egress profile leave by: a bridge of each node's own."""
 
-import hashlib
 from typing import Any, TypedDict
 
-import docker
 import pulumi
-from docker.types import IPAMConfig, IPAMPool
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
 
 from components.docker.inspection import engine_client
-from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
 from components.docker.removal import remove_network
-
-BRIDGE_OPTIONS = {
-    # No packet between the servers on one bridge.
-    "com.docker.network.bridge.enable_icc": "false",
-    # Answers find no way back until the guard, which filters first, translates addresses itself.
-    "com.docker.network.bridge.enable_ip_masquerade": "false",
-}
+from runtime.open_network import ensure_node_network, ensure_swarm_network, open_network_name
 
 
 class OpenNetworkInputs(TypedDict):
@@ -31,16 +21,6 @@ class OpenNetworkInputs(TypedDict):
     """Range of the servers' addresses, the same on every node: none is seen beyond its node."""
 
 
-def bridge_name(stack: str) -> str:
-    """Name of the bridge's interface: 15 characters at most, the same on every node."""
-    return f"open{hashlib.sha256(stack.encode()).hexdigest()[:8]}"
-
-
-def open_network_name(stack: str) -> str:
-    """Name of the stack's open network."""
-    return f"{stack}-open"
-
-
 class _OpenNetworkProvider(ResourceProvider):
     serialize_as_secret_always = False
 
@@ -51,28 +31,11 @@ class _OpenNetworkProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make this node's configuration and the swarm's network that refers to it."""
-        name = open_network_name(props["stack"])
-        marks = {STACK_LABEL: props["stack"], ROLE_LABEL: Role.OPEN_NETWORK.value}
         with engine_client(props["engine"]) as client:
-            present = {network["Name"]: network["Id"] for network in client.networks(names=[name, f"{name}-node"])}
-            if f"{name}-node" not in present:
-                # Nodes without it refuse servers, so none runs on a node that is not prepared.
-                _create(
-                    client,
-                    {
-                        "Name": f"{name}-node",
-                        "ConfigOnly": True,
-                        "Labels": marks,
-                        "Options": {**BRIDGE_OPTIONS, "com.docker.network.bridge.name": bridge_name(props["stack"])},
-                        "IPAM": IPAMConfig(pool_configs=[IPAMPool(subnet=props["subnet"])]),
-                    },
-                )
-            if name not in present:
-                # Takes its labels from there, too.
-                source = {"Network": f"{name}-node"}
-                _create(client, {"Name": name, "Driver": "bridge", "Scope": "swarm", "ConfigFrom": source})
+            ensure_node_network(client, props["stack"], props["subnet"])
+            ensure_swarm_network(client, props["stack"])
             host = client.inspect_network("host", scope="swarm")["Id"]
-        return CreateResult(name, {**props, "host": host})
+        return CreateResult(open_network_name(props["stack"]), {**props, "host": host})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Look whether both networks are there."""
@@ -85,12 +48,6 @@ class _OpenNetworkProvider(ResourceProvider):
         with engine_client(_props["engine"]) as client:
             for network in (_id, f"{_id}-node"):
                 remove_network(client, network)
-
-
-def _create(client: docker.APIClient, document: dict[str, Any]) -> None:
-    # docker-py has no argument for configurations of networks.
-    url = client._url("/networks/create")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    client._raise_for_status(client._post_json(url, data=document))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 class OpenNetwork(Resource, module="docker", name="OpenNetwork"):

@@ -24,6 +24,8 @@ class AddressPlan:
     """Swarm's own networks, such as `ingress`."""
     open: str
     """Servers of an `open` egress profile, on each node's own bridge."""
+    idle: str
+    """Tasks that talk to nobody, where the engine leaves none without a network."""
     users: str
     """One /28 for each user's server."""
 
@@ -49,8 +51,8 @@ def plan_addresses(pool: str) -> AddressPlan:
     network = parse_pool(pool)
     platform, users = network.subnets(prefixlen_diff=1)
     parts = list(platform.subnets(prefixlen_diff=3))
-    names = ("control", "edge", "front")
-    cut = {name: str(next(iter(part.subnets(new_prefix=24)))) for name, part in zip(names, parts, strict=False)}
+    names = ("control", "edge", "front", None, None, "idle")
+    cut = {name: str(next(iter(part.subnets(new_prefix=24)))) for name, part in zip(names, parts, strict=False) if name}
     return AddressPlan(**cut, swarm=str(parts[3]), open=str(parts[4]), users=str(users))
 
 

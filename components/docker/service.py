@@ -30,6 +30,8 @@ class Placement(str, Enum):
     """One task, on the node of the hub: it and the proxy join users' networks through the engine that they share."""
     MANAGERS = "managers"
     """A task on each manager that is reached from the outside."""
+    SERVER_NODES = "server-nodes"
+    """A task on each node that users' servers run on, new ones included."""
     EVERY_NODE = "every-node"
     """A task on each node, new ones included."""
 
@@ -112,7 +114,7 @@ def platform_service(
         environment: variables whose values other resources have, beside those of `spec`.
     """
     marks = labels(stack, spec["role"])
-    everywhere = spec["placement"] is Placement.EVERY_NODE
+    everywhere = spec["placement"] in {Placement.EVERY_NODE, Placement.SERVER_NODES}
     return docker.Service(
         name,
         name=name,

@@ -25,9 +25,9 @@ from components.docker.inspection import (
     routes_in_use,
     section,
 )
-from components.docker.open_network import bridge_name
 from components.docker.overlay import RangeInUse, collisions
 from components.docker.removal import wait_until_gone
+from runtime.open_network import bridge_name
 
 
 class SwarmModeInputs(TypedDict):

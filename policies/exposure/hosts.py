@@ -66,11 +66,12 @@ def no_host_key(_name: str, properties: Value, _config: Mapping[str, Any]) -> It
     family="exposure",
     severity="critical",
     types=(LAUNCH_TEMPLATE,),
-    remediation="Remove iamInstanceProfile: what a host's role may do, its users may do.",
+    remediation="Remove iamInstanceProfile: what a host's role may do, its users may do. Only where users' code runs in "
+    "containers, set usersInContainers in the policy pack's configuration.",
 )
-def no_worker_role(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Hosts that users' code runs on have no role."""
-    if read(properties, "iamInstanceProfile") is not None:
+def no_worker_role(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Hosts that users have to themselves have no role; containers on a host do not get at its role."""
+    if read(properties, "iamInstanceProfile") is not None and config.get("usersInContainers") is not True:
         yield violation("gives users' hosts a role")
 
 

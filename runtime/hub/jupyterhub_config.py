@@ -5,6 +5,7 @@ import binascii
 import docker
 
 from runtime.hub.culling import configure_culling
+from runtime.hub.login import configure_login
 from runtime.hub.proxy import ServiceProxy
 from runtime.hub.settings import load_settings, read_secret
 from runtime.hub.spawner import HubstackSpawner, user_networks
@@ -37,13 +38,9 @@ c.ConfigurableHTTPProxy.auth_token = proxy_token
 c.HubstackSpawner.image = settings.image
 c.HubstackSpawner.prefix = f"{settings.stack}-user"
 c.HubstackSpawner.use_internal_ip = True
-c.HubstackSpawner.start_timeout = 120
+c.HubstackSpawner.start_timeout = settings.nodes.start_seconds
 c.HubstackSpawner.http_timeout = 60
 c.HubstackSpawner.default_url = "/lab"
 
-c.JupyterHub.authenticator_class = "shared-password"
-c.SharedPasswordAuthenticator.user_password = read_secret("user-password")
-c.SharedPasswordAuthenticator.admin_password = read_secret("admin-password")
-c.Authenticator.allowed_users = {user.name for user in settings.users}
-c.Authenticator.admin_users = {user.name for user in settings.users if user.admin}
+configure_login(c, settings.login, settings.users, read_secret)
 configure_culling(c, settings.quota.idle_seconds, settings.quota.max_age_seconds)

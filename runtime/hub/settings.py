@@ -40,6 +40,25 @@ class User:
 
 
 @dataclass(frozen=True)
+class ServerNodes:
+    """Which nodes servers run on, and how networks reach them."""
+
+    constraints: tuple[str, ...] = ()
+    """Placement constraints as Swarm takes them, such as `node.role==worker`."""
+    reserve_memory: bool = False
+    """Whether a node must have a server's whole memory free; one that finds none waits for its start's time limit."""
+    encrypted: bool = False
+    """Whether what goes from node to node on users' networks is encrypted (IPsec)."""
+    start_seconds: int = 120
+    """How long a server may take to start."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether servers run on other nodes than the hub."""
+        return bool(self.constraints)
+
+
+@dataclass(frozen=True)
 class HubSettings:
     """The hub's part of a stack."""
 
@@ -57,6 +76,10 @@ class HubSettings:
     """Network that servers of an `open` profile leave by; None for `closed`."""
     user_subnets: str
     """Range that each user's network is cut from."""
+    login: Mapping[str, str]
+    """Who says that somebody is who they claim to be; `runtime/hub/login.py` describes it."""
+    nodes: ServerNodes
+    """Which nodes servers run on."""
     proxy_service: str
     """Name of the proxy's service."""
     hub_service: str
@@ -76,12 +99,15 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) 
     fleet = fields.pop("fleet")
     egress = fields.pop("egress")
     users = tuple(User(**user) for user in fields.pop("users"))
+    nodes = dict(fields.pop("nodes"))
+    constraints = tuple(nodes.pop("constraints"))
     return HubSettings(
         quota=quota,
         servers=fleet["servers"],
         egress_profile=egress["profile"],
         open_network=egress.get("network"),
         users=users,
+        nodes=ServerNodes(constraints=constraints, **nodes),
         **fields,
     )
 

@@ -19,15 +19,27 @@ USER = "1000:100"
 
 def user_networks(settings: HubSettings, client: docker.APIClient) -> UserNetworks:
     """The networks of the stack's servers."""
-    return UserNetworks(client, settings.stack, settings.user_subnets, settings.proxy_service, settings.hub_service)
+    return UserNetworks(
+        client,
+        settings.stack,
+        settings.user_subnets,
+        settings.proxy_service,
+        settings.hub_service,
+        encrypted=settings.nodes.encrypted,
+        apart=settings.nodes.apart,
+    )
 
 
 class LimitedResources(Resources):
     """Resources of a task with a limit on processes, which docker-py has no argument for (engine API 1.41)."""
 
-    def __init__(self, *, cpu: float, memory_bytes: int, processes: int) -> None:
-        """Limit to `cpu` processors, `memory_bytes` of memory and `processes` processes and threads."""
-        super().__init__(cpu_limit=int(cpu * 1e9), mem_limit=memory_bytes)
+    def __init__(self, *, cpu: float, memory_bytes: int, processes: int, reserve_memory: bool = False) -> None:
+        """Limit to `cpu` processors, `memory_bytes` of memory and `processes` processes and threads.
+
+        With `reserve_memory` the task runs only where that much is free.
+        """
+        reserved = memory_bytes if reserve_memory else None
+        super().__init__(cpu_limit=int(cpu * 1e9), mem_limit=memory_bytes, mem_reservation=reserved)
         self["Limits"]["Pids"] = processes
 
 
@@ -110,7 +122,14 @@ class HubstackSpawner(SwarmSpawner):
             network = await asyncio.to_thread(self.user_networks().ensure, self.service)
         proxy_address = await asyncio.to_thread(self.user_networks().proxy_address, self.service)
         self.extra_container_spec = container_spec(self.settings, self.home_volume, proxy_address)
-        resources = LimitedResources(cpu=quota.cpu, memory_bytes=quota.memory_bytes, processes=quota.processes)
+        nodes = self.settings.nodes
+        resources = LimitedResources(
+            cpu=quota.cpu,
+            memory_bytes=quota.memory_bytes,
+            processes=quota.processes,
+            reserve_memory=nodes.reserve_memory,
+        )
+        self.extra_placement_spec = {"constraints": list(nodes.constraints)}
         self.extra_task_spec = {
             "networks": [{"Target": target} for target in (network, self.settings.open_network) if target],
             "resources": resources,

@@ -20,6 +20,11 @@ USER_NETWORK = "user-network"
 PREFIX_LENGTH = 28
 """14 addresses a network: the server, the proxy, and one that Swarm takes on each node with a task in it."""
 
+NETWORK_HOLDER = "network-holder"
+HOLDER_MEMORY = "8m"
+HOLDER_PROCESSES = 4
+CONFLICT = 409
+
 ALREADY_JOINED = 403, 409
 """What the engine answers when the container joined in the meantime."""
 
@@ -65,6 +70,10 @@ class UserNetworks:
     pool: str
     proxy_service: str
     hub_service: str
+    encrypted: bool = False
+    """Whether what goes from node to node is encrypted."""
+    apart: bool = False
+    """Whether servers run on other nodes than proxy and hub, to which a network must be brought."""
 
     def name_for(self, server: str) -> str:
         """The network of the server with this service name."""
@@ -82,6 +91,7 @@ class UserNetworks:
                 internal=True,
                 attachable=True,
                 scope="swarm",
+                options={"encrypted": "true"} if self.encrypted else None,
                 labels={STACK_LABEL: self.stack, ROLE_LABEL: USER_NETWORK},
                 ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]),
             )
@@ -92,7 +102,7 @@ class UserNetworks:
         return neighbour_address(self._subnet(self.name_for(server)), 0)
 
     def join(self, server: str) -> None:
-        """Join proxy and hub to the server's network, which is on this node once a task on it runs here."""
+        """Join proxy and hub to the server's network."""
         for position, container in enumerate(self._neighbours()):
             if container is not None:
                 self._join(container, self.name_for(server), position)
@@ -115,6 +125,7 @@ class UserNetworks:
             for container in self._neighbours():
                 if container is not None and name in _networks_of(container):
                     self.client.disconnect_container_from_network(container["Id"], name, force=True)
+            self._release(name)
             self.client.remove_network(name)
         except NotFound:
             return True
@@ -159,14 +170,56 @@ class UserNetworks:
             return
         # An address of its own choice: the node does not know which ones Swarm's manager has given to tasks.
         address = neighbour_address(self._subnet(network), position)
-        try:
-            self.client.connect_container_to_network(container["Id"], network, ipv4_address=address)
-        except NotFound:
-            # No task on it runs on this node yet; the watch comes back to it.
+        for _ in range(2):
+            try:
+                self.client.connect_container_to_network(container["Id"], network, ipv4_address=address)
+            except NotFound:
+                # A task of a service can join only a network that is on its own node.
+                if not self.apart:
+                    return
+                self._hold(network)
+                continue
+            except APIError as error:
+                if error.status_code not in ALREADY_JOINED:
+                    raise
             return
+
+    def _hold(self, network: str) -> None:
+        """Bring the network to this node with a container that does nothing else; any container may ask for it."""
+        hub = self._container(self.hub_service)
+        if hub is None:
+            return
+        name = self._holder(network)
+        try:
+            self.client.create_container(
+                hub["Image"],
+                command=["sleep", "infinity"],
+                name=name,
+                user="65534:65534",
+                labels={STACK_LABEL: self.stack, ROLE_LABEL: NETWORK_HOLDER},
+                host_config=self.client.create_host_config(
+                    network_mode=network,
+                    mem_limit=HOLDER_MEMORY,
+                    pids_limit=HOLDER_PROCESSES,
+                    cap_drop=["ALL"],
+                    read_only=True,
+                    restart_policy={"Name": "always"},
+                ),
+            )
         except APIError as error:
-            if error.status_code not in ALREADY_JOINED:
+            if error.status_code != CONFLICT:
                 raise
+        self.client.start(name)
+
+    def _release(self, network: str) -> None:
+        try:
+            self.client.remove_container(self._holder(network), force=True)
+        except NotFound:
+            return
+
+    @staticmethod
+    def _holder(network: str) -> str:
+        return f"{network}-holder"
 
 
 def _networks_of(container: Json) -> Json:

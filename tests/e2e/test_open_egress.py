@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import docker
 import pytest
 
-from components.docker.open_network import bridge_name
 from components.docker.overlay import plan_addresses
 from components.docker.probe import PROBE_SOURCE, destination, destinations
+from runtime.open_network import bridge_name
 from tests.e2e import outside
 from tests.e2e.hub_client import HubUser
 from tests.e2e.test_servers import wait_until

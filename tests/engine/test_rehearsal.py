@@ -16,3 +16,11 @@ def test_a_hub_on_ec2_goes_up_stays_unchanged_and_leaves_only_what_it_keeps(tmp_
     left = rehearse("ec2hub", tmp_path, "example.org")
 
     assert [name.split()[0] for name in left] == ["volume"], "the hub's database is kept"
+
+
+def test_a_swarm_on_ec2_goes_up_stays_unchanged_and_leaves_only_what_it_keeps(tmp_path: Path):
+    needs_pulumi()
+
+    left = rehearse("prod", tmp_path, "example.org")
+
+    assert [name.rsplit(maxsplit=1)[0] for name in left] == ["file system"], "it holds the homes and the hub's database"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.docker.open_network import bridge_name
 from components.egress import METADATA_RANGES, NEVER_REACHED, PRIVATE_RANGES
 from runtime.egress_guard.rules import Bridge, filter_table, filter_table_ipv6, host_resolvers, nat_table
+from runtime.open_network import bridge_name
 
 BRIDGE = Bridge("open0", "10.213.64.0/20", NEVER_REACHED, ("10.0.0.2", "fd00::53"))
 

@@ -4,7 +4,7 @@ import base64
 import gzip
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runtime.boot_script import boot_script
@@ -49,13 +49,19 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return gzip.compress(raw.getvalue(), mtime=0)
 
 
-def manager_bundle(settings: str) -> bytes:
-    """Everything that the manager runs: the hub's program, its and the workers' locked packages, the settings."""
-    files = {"hub-settings.json": settings.encode()}
-    for name in MANAGER_FILES:
+def program_files(names: Sequence[str]) -> dict[str, bytes]:
+    """Programs, scripts and locks in files and folders of the project, by their path in it."""
+    found: dict[str, bytes] = {}
+    for name in names:
         path = PROJECT / name
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
             if file.is_file() and file.suffix in {".py", ".lock", ".sh"}:
-                files[file.relative_to(PROJECT).as_posix()] = file.read_bytes()
+                found[file.relative_to(PROJECT).as_posix()] = file.read_bytes()
+    return found
+
+
+def manager_bundle(settings: str) -> bytes:
+    """Everything that the manager runs: the hub's program, its and the workers' locked packages, the settings."""
+    files = {**program_files(MANAGER_FILES), "hub-settings.json": settings.encode()}
     files["runtime/ec2_spawner/notebook.lock"] = (PROJECT / "images/notebook/requirements.lock").read_bytes()
     return archive(files)
