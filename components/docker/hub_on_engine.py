@@ -10,10 +10,11 @@ import pulumi
 import pulumi_docker as docker
 
 from components.docker import hub_services
+from components.docker.build_context import REGISTRY_IMAGE
 from components.docker.home_volumes import HomeVolumeDriver
 from components.docker.hub_secrets import HubSecrets
 from components.docker.hub_services import HubAccess
-from components.docker.images import REGISTRY_IMAGE, build_image
+from components.docker.images import build_image
 from components.docker.labels import Role, labels, stack_label
 from components.docker.open_network import OpenNetwork
 from components.docker.overlay import AddressPlan, plan_addresses

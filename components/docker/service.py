@@ -140,7 +140,8 @@ def platform_service(
         update_config=docker.ServiceUpdateConfigArgs(
             parallelism=1, order="stop-first", failure_action="rollback", monitor="5s"
         ),
-        converge_config=docker.ServiceConvergeConfigArgs(delay="1s", timeout="2m"),
+        # The provider can wait for one task, not for one on each node.
+        converge_config=None if everywhere else docker.ServiceConvergeConfigArgs(delay="1s", timeout="2m"),
         opts=opts,
     )
 
