@@ -88,12 +88,13 @@ class Ec2Settings(_Strict):
     image: str | None = None
     managers: int | None = None
     workers: int | None = None
+    encrypted: bool | None = None
     interfaceEndpoints: list[str] | None = None
     monthlyBudget: int | None = None
     budgetEmail: str | None = None
 
 
-_SWARM_ALONE = ("managers", "workers")
+_SWARM_ALONE = ("encrypted", "managers", "workers")
 """Keys of `hubstack:ec2` that a hub whose users have an instance each has no use for."""
 
 

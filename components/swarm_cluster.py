@@ -252,10 +252,15 @@ def ec2_settings(name: str, args: SwarmClusterArgs) -> str:
         {
             "constraints": ["node.role==worker"],
             "reserve_memory": True,
-            "encrypted": True,
+            "encrypted": encrypted(args),
             "start_seconds": EC2_START_SECONDS,
         },
     )
+
+
+def encrypted(args: SwarmClusterArgs) -> bool:
+    """Whether what goes from host to host is encrypted."""
+    return args["ec2"].get("encrypted", True) if "ec2" in args else False
 
 
 def ec2_images(args: SwarmClusterArgs) -> list[str]:
@@ -284,8 +289,8 @@ def ec2_bundle(name: str, args: SwarmClusterArgs) -> bytes:
         "caddyfile": {"file": "Caddyfile", "text": caddyfile("proxy:8000")},
     }
     networks: dict[str, Overlay] = {
-        "control": {"subnet": plan.control, "internal": True, "encrypted": True},
-        "edge": {"subnet": plan.edge, "internal": True, "encrypted": True},
+        "control": {"subnet": plan.control, "internal": True, "encrypted": encrypted(args)},
+        "edge": {"subnet": plan.edge, "internal": True, "encrypted": encrypted(args)},
         "front": {"subnet": plan.front, "internal": False},
         IDLE_NETWORK: {"subnet": plan.idle, "internal": True},
     }

@@ -57,6 +57,8 @@ class SwarmOnEc2(TypedDict):
     """Instance type of workers. Default m6i.xlarge."""
     image: NotRequired[str]
     """Machine image of the hosts, an id of a Debian 12 image. Default: the newest that Debian publishes."""
+    encrypted: NotRequired[bool]
+    """Whether what goes from host to host is encrypted (IPsec). Default True; needless on types that do it themselves."""
     interfaceEndpoints: NotRequired[list[str]]
     """AWS services that hosts reach without the NAT gateway, such as `ecr.dkr`; each costs by the hour. Default: none."""
     monthlyBudget: NotRequired[int]

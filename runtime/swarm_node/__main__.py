@@ -1,4 +1,6 @@
-"""One round of a host: `python3 -m runtime.swarm_node FOLDER STATE`, with the unpacked bundle and a folder for notes.
+"""One round of a host: `python3 -m runtime.swarm_node NODE FOLDER STATE`.
+
+NODE is the file that the host's user data wrote, FOLDER the unpacked bundle, STATE a folder for notes.
 
 A timer calls it every few seconds. Each round looks at what is and does what lacks, so that a host that was killed at
 any moment goes on in the next.
@@ -34,9 +36,9 @@ log = logging.getLogger("hubstack-node")
 
 def main(arguments: Sequence[str]) -> int:
     """Do what lacks; 0 when all is done, 1 when the next round must come back to something."""
-    folder, state = (Path(argument) for argument in arguments)
+    file, folder, state = (Path(argument) for argument in arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    node, deployment = load_node(), load_deployment(folder)
+    node, deployment = load_node(file), load_deployment(folder)
     client = docker.APIClient(version="auto", timeout=ENGINE_SECONDS)
     try:
         if node.group and metadata("autoscaling/target-lifecycle-state") == TERMINATED:

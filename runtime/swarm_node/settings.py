@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-NODE_FILE = Path("/etc/hubstack/node.json")
 DEPLOYMENT_FILE = "deployment.json"
 STACK_FILE = "stack.json"
 
@@ -80,7 +79,7 @@ def parse_deployment(document: Mapping[str, Any]) -> Deployment:
     return Deployment(images=images, **fields)
 
 
-def load_node(path: Path = NODE_FILE) -> Node:
+def load_node(path: Path) -> Node:
     """Read what the host's user data wrote."""
     return parse_node(json.loads(path.read_text()))
 

@@ -82,7 +82,7 @@ rm -rf /run/hubstack/current
 mkdir /run/hubstack/current
 tar -xzf /run/hubstack/bundle.tar.gz -C /run/hubstack/current --no-same-owner
 cd /run/hubstack/current
-exec /usr/bin/python3 -m runtime.swarm_node /run/hubstack/current /run/hubstack/state
+exec /usr/bin/python3 -m runtime.swarm_node /etc/hubstack/node.json /run/hubstack/current /run/hubstack/state
 SCRIPT
 chmod 755 /usr/local/sbin/hubstack-node
 cat >/etc/systemd/system/hubstack-node.service <<'UNIT'
