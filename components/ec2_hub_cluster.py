@@ -18,7 +18,7 @@ from components.aws.access import (
     trust,
 )
 from components.aws.account import Account, read_account
-from components.aws.boot import encoded, manager_bundle, manager_user_data
+from components.aws.boot import ManagerBoot, encoded, manager_bundle, manager_user_data
 from components.aws.budget import monthly_budget
 from components.aws.checks import check_place
 from components.aws.costs import monthly_cost
@@ -55,7 +55,6 @@ NOTEBOOK_PORT = 8888
 ROOT_GIGABYTES = 16
 DATA_GIGABYTES = 10
 DATA_DEVICE = "/dev/sdf"
-DATA_DEVICE_ON_HOST = "/dev/nvme1n1"
 SNAPSHOTS_KEPT = 7
 
 DEFAULT_ZONES = 2
@@ -334,26 +333,24 @@ class Ec2HubCluster(pulumi.ComponentResource):
             cluster=name,
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=self._keep),
         )
-        subnets = pulumi.Output.all(*(subnet.id for subnet in net.private)).apply(
-            lambda ids: ",".join(f"{zone}={subnet}" for zone, subnet in zip(account.zones, ids, strict=True))
+        known = pulumi.Output.all(
+            bundle.address, secret.arn, template.id, data.id, *(subnet.id for subnet in net.private)
         )
-        user_data = pulumi.Output.all(bundle.address, secret.arn, template.id, subnets).apply(
-            lambda known: encoded(
-                manager_user_data(
-                    {
-                        "BUNDLE": known[0],
-                        "BUNDLE_SHA256": bundle.digest,
-                        "SECRET": known[1],
-                        "LAUNCH_TEMPLATE": known[2],
-                        "SUBNETS": known[3],
-                        "DATA_DEVICE": DATA_DEVICE_ON_HOST,
-                        "DOMAIN": self._args["domain"],
-                        "REGION": account.region,
-                        "SESSION_MANAGER": "yes",
-                    },
-                )
+
+        def user_data(known: Sequence[str]) -> str:
+            address, secret_arn, launch_template, volume, *subnets = known
+            boot = ManagerBoot(
+                bundle=address,
+                bundle_sha256=bundle.digest,
+                secret=secret_arn,
+                launch_template=launch_template,
+                subnets=dict(zip(account.zones, subnets, strict=True)),
+                data_volume=volume,
+                domain=self._args["domain"],
+                region=account.region,
             )
-        )
+            return encoded(manager_user_data(boot))
+
         manager = host(
             f"{name}-manager",
             image=account.image,
@@ -361,7 +358,7 @@ class Ec2HubCluster(pulumi.ComponentResource):
             subnet=net.public[0].id,
             security_groups=[groups.manager.id, groups.manager2.id],
             profile=profile.name,
-            user_data=user_data,
+            user_data=known.apply(user_data),
             disk_gigabytes=ROOT_GIGABYTES,
             tags={CLUSTER_TAG: name},
             opts=pulumi.ResourceOptions(parent=self, depends_on=[launched]),

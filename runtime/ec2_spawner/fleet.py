@@ -17,6 +17,12 @@ HOME_DEVICE = "/dev/sdf"
 ALIVE = ("pending", "running", "stopping", "stopped")
 """States of an instance that its user can come back to."""
 
+ENDED = ("shutting-down", "terminated")
+"""States of an instance that nobody comes back to; AWS shows it for about an hour."""
+
+THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2ThrottledException")
+"""What AWS says when it has been asked too often, after the client's own tries."""
+
 FRESH_SECONDS = 2.0
 """How old a description may be that several spawns share: one request serves all who ask within it."""
 
@@ -32,6 +38,8 @@ class Host:
     address: str
     """Private address; empty until it has one."""
     launched: datetime
+    token: str
+    """The token that it was launched with, one for each launch; not a secret."""
 
     def age_seconds(self, now: datetime | None = None) -> float:
         """Seconds since its last start: AWS counts from there."""
@@ -45,12 +53,24 @@ class Home:
     id: str
     user: str
     zone: str
+    state: str
+    """`creating`, `available` or `in-use`."""
     attached_to: str
     """Id of the instance that it is attached to, or nothing."""
 
 
 class FleetError(Exception):
     """AWS refused; the message is for the user and says what it said."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        """Keep AWS's own code beside the message."""
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def throttled(self) -> bool:
+        """Whether AWS was only asked too often, so that asking later helps."""
+        return self.code in THROTTLED
 
 
 @dataclass
@@ -101,6 +121,7 @@ class Fleet:
                 volume["VolumeId"],
                 user,
                 volume["AvailabilityZone"],
+                volume["State"],
                 next((a["InstanceId"] for a in volume.get("Attachments", []) if a.get("State") != "detached"), ""),
             )
             for volume in found["Volumes"]
@@ -120,15 +141,18 @@ class Fleet:
             ClientToken=token,
             TagSpecifications=[{"ResourceType": "volume", "Tags": self._tags(user, "home")}],
         )
-        return Home(made["VolumeId"], user, zone, "")
+        return Home(made["VolumeId"], user, zone, made["State"], "")
 
-    async def launch(self, user: str, zone: str, user_data: str, predecessor: str) -> Host:
+    def launch_token(self, user: str, predecessor: str) -> str:
+        """The token of the user's next launch: the same until there is another `predecessor`."""
+        return hashlib.sha256(f"{self.cluster}/{user}/{predecessor}".encode()).hexdigest()[:64]
+
+    async def launch(self, user: str, zone: str, user_data: str, token: str) -> Host:
         """Launch the user's instance from the template.
 
-        The token is the same until there is another `predecessor`, so a launch whose answer got lost, or that a killed
-        hub repeats, is answered with the instance that was launched already.
+        A launch whose answer got lost, or that a killed hub repeats, comes with the same `token` and is answered with
+        the instance that was launched already. AWS refuses a token that comes again with other user data.
         """
-        token = hashlib.sha256(f"{self.cluster}/{user}/{predecessor}".encode()).hexdigest()[:64]
         tags = self._tags(user, "server")
         launched = await self._call(
             "run_instances",
@@ -149,9 +173,19 @@ class Fleet:
         return _host(launched["Instances"][0])
 
     async def attach_home(self, home: Home, host: Host) -> None:
-        """Attach the volume to the instance, which runs."""
-        if home.attached_to != host.id:
-            await self._call("attach_volume", VolumeId=home.id, InstanceId=host.id, Device=HOME_DEVICE)
+        """Attach the volume, which is available, to the instance, which runs."""
+        await self._call("attach_volume", VolumeId=home.id, InstanceId=host.id, Device=HOME_DEVICE)
+
+    async def detach_home(self, home: Home, *, force: bool) -> None:
+        """Detach the volume from where it is; by force only from an instance that has ended."""
+        await self._call("detach_volume", VolumeId=home.id, InstanceId=home.attached_to, Force=force)
+
+    async def state_of(self, instance: str) -> str:
+        """State of one instance of the cluster, those that ended included; `terminated` if AWS has forgotten it."""
+        filters = [*self._ours(), {"Name": "instance-id", "Values": [instance]}]
+        found = await self._call("describe_instances", Filters=filters)
+        states = [i["State"]["Name"] for reservation in found["Reservations"] for i in reservation["Instances"]]
+        return states[0] if states else "terminated"
 
     async def start(self, host: Host) -> None:
         """Start a stopped instance."""
@@ -174,7 +208,8 @@ class Fleet:
             return await self.run(call, **arguments)
         except ClientError as error:
             told = error.response.get("Error", {})
-            raise FleetError(f"AWS refused {operation}: {told.get('Message')} ({told.get('Code')})") from error
+            code = told.get("Code", "")
+            raise FleetError(f"AWS refused {operation}: {told.get('Message')} ({code})", code) from error
 
     def _describe_hosts(self) -> list[Host]:
         filters = [*self._ours(), {"Name": "instance-state-name", "Values": list(ALIVE)}]
@@ -210,4 +245,5 @@ def _host(instance: Mapping[str, Any]) -> Host:
         zone=instance["Placement"]["AvailabilityZone"],
         address=instance.get("PrivateIpAddress") or "",
         launched=instance["LaunchTime"],
+        token=instance.get("ClientToken") or "",
     )

@@ -22,7 +22,10 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     probe.connect(("192.0.2.1", 9))
     address = probe.getsockname()[0]
 
+cookie_secret = binascii.a2b_hex(read_secret("cookie-secret", SECRETS_FOLDER))
+
 Ec2Spawner.settings = settings
+Ec2Spawner.token_key = cookie_secret
 Ec2Spawner.fleet = Fleet(
     boto3.client("ec2", config=Config(retries={"mode": "adaptive", "max_attempts": 10})),  # pyright: ignore[reportUnknownMemberType]
     settings.cluster,
@@ -33,11 +36,12 @@ Ec2Spawner.fleet = Fleet(
 
 c.JupyterHub.spawner_class = Ec2Spawner
 c.Ec2Spawner.manager_address = address
-c.Ec2Spawner.start_timeout = 900
+# Above what the spawner itself waits for its steps, so that the user sees which of them took too long.
+c.Ec2Spawner.start_timeout = 1800
 c.Ec2Spawner.http_timeout = 600
 c.Ec2Spawner.default_url = "/lab"
 c.JupyterHub.db_url = "sqlite:////srv/hub/jupyterhub.sqlite"
-c.JupyterHub.cookie_secret = binascii.a2b_hex(read_secret("cookie-secret", SECRETS_FOLDER))
+c.JupyterHub.cookie_secret = cookie_secret
 c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 c.JupyterHub.hub_bind_url = f"http://{address}:{HUB_PORT}"
 c.JupyterHub.cleanup_servers = False

@@ -3,15 +3,17 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncGenerator
+import hmac
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from jupyterhub.spawner import Spawner
 from traitlets import Float, Unicode
 
-from runtime.boot_script import boot_script
-from runtime.ec2_spawner.fleet import Fleet, FleetError, Home, Host
+from runtime.boot_script import boot_script, volume_devices
+from runtime.ec2_spawner.fleet import ENDED, Fleet, FleetError, Home, Host
+from runtime.ec2_spawner.pack import ARCHIVE, packed_digest
 from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.hub.culling import activity_interval_seconds
 
@@ -25,12 +27,27 @@ BUNDLE_PORT = 8888
 """Port of the files for workers on the manager."""
 
 WORKER_SCRIPT = Path(__file__).parent / "worker.sh"
-NOTEBOOK_LOCK = Path(__file__).parent / "notebook.lock"
-HOME_DEVICE_ON_HOST = "/dev/nvme1n1"
-"""Where Debian on a Nitro instance shows the first volume beside the root disk."""
+MOUNT_SCRIPT = Path(__file__).parents[1] / "mount_disk.sh"
 
 UNSEEN_SECONDS = 60.0
 """How long an instance may be missing from descriptions before it counts as gone."""
+
+COMES_UP_SECONDS = 600.0
+"""How long AWS may take to start or stop an instance."""
+
+PACKED_SECONDS = 600.0
+"""How long a user waits for the manager to pack what workers run, which it does once after its own start."""
+
+FREE_SECONDS = 300.0
+"""How long a home may stay attached to an instance that goes away, and how long it may take to be attached."""
+
+HANGS_SECONDS = 60.0
+"""After this a home that is attached to an ended instance is detached by force."""
+
+ANSWERS_SECONDS = 5.0
+"""How long a server has to take a connection when it is asked whether it works."""
+
+T = TypeVar("T")
 
 
 class Ec2Spawner(Spawner):
@@ -46,8 +63,11 @@ class Ec2Spawner(Spawner):
     poll_seconds = Float(3.0, help="Seconds between looks at an instance that is on its way.").tag(config=True)
     manager_address = Unicode(help="Address at which workers reach the manager.").tag(config=True)
 
-    predecessor = ""
-    """The user's last instance that was ended; a launch after it is another launch."""
+    token_key: ClassVar[bytes]
+    """Key from which a server's API token is made, with the token of its launch."""
+
+    instance = ""
+    """Id of the user's last instance; a launch after it has ended is another launch."""
 
     # A stopped instance starts with the environment that it was launched with, its token included.
     will_resume = True
@@ -55,23 +75,23 @@ class Ec2Spawner(Spawner):
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up what the hub's database kept."""
         super().load_state(state)
-        self.predecessor = state.get("predecessor", "")
+        self.instance = state.get("instance", "")
 
     def get_state(self) -> dict[str, Any]:
         """What the hub's database keeps."""
-        return {**super().get_state(), "predecessor": self.predecessor}
+        return {**super().get_state(), "instance": self.instance}
 
     def clear_state(self) -> None:
         """Forget the server, but not what came before the next one."""
-        before = self.predecessor
+        before = self.instance
         super().clear_state()
-        self.predecessor = before
+        self.instance = before
 
     async def start(self) -> tuple[str, int]:
         """Give the user an instance with their home attached, and return its address and port.
 
         Raises:
-            FleetError: AWS refused; the user sees its reason.
+            FleetError: AWS refused or took too long; the user sees its reason.
         """
         name = self.user.name
         self._says = "Looking for your server"
@@ -83,8 +103,13 @@ class Ec2Spawner(Spawner):
         if host is None:
             zone = home.zone if home else self._zone_for(name)
             home = home or await self.fleet.make_home(name, zone)
+            digest = await self._packed()
             self._says = "Launching your server"
-            host = await self.fleet.launch(name, zone, self.user_data(), self.predecessor)
+            token = self.fleet.launch_token(name, self.instance)
+            self.api_token = self._api_token(token)
+            host = await self.fleet.launch(name, zone, self.user_data(home, digest), token)
+        self.instance = host.id
+        self.api_token = self._api_token(host.token)
         host = await self._until_running(host)
         if home is None:
             home = await self.fleet.make_home(name, host.zone)
@@ -103,38 +128,71 @@ class Ec2Spawner(Spawner):
         return None if host is not None and host.state in {"pending", "running"} else 0
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002  (JupyterHub's interface)
-        """Stop the instance, or end it if it has reached the greatest age; the home is kept either way."""
+        """Stop the instance, or end it if it has reached the greatest age or does not work; the home is kept.
+
+        Its boot script runs once: an instance that failed at that, or whose server hangs, would fail again.
+        """
         host = await self.fleet.host_of(self.user.name, fresh=True)
         if host is None:
             return
         if self._is_too_old(host):
             await self._end(host)
         elif host.state in {"pending", "running"}:
+            if not await self.answers(host):
+                self.log.warning("Ending %s of %s: its server does not answer", host.id, self.user.name)
+                await self._end(host)
+                return
             await self.fleet.stop(host)
             if not now:
                 await self._until(host.id, "stopped")
 
+    async def answers(self, host: Host) -> bool:
+        """Whether the host's server takes connections."""
+        if not host.address:
+            return False
+        try:
+            async with asyncio.timeout(ANSWERS_SECONDS):
+                _, writer = await asyncio.open_connection(host.address, PORT)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async def progress(self) -> AsyncGenerator[dict[str, Any], None]:
         """What is done, for the page that the user waits on."""
         said = ""
-        steps = {"Looking": 5, "Launching": 15, "Starting": 30, "Waiting": 50, "Attaching": 70, "Your": 90}
+        steps = {
+            "Looking": 5,
+            "Preparing": 10,
+            "Launching": 15,
+            "Starting": 30,
+            "Waiting": 50,
+            "Attaching": 70,
+            "Your": 90,
+        }
         while True:
             if self._says != said:
                 said = self._says
                 yield {"progress": steps.get(said.split()[0], 50), "message": said}
             await asyncio.sleep(0.5)
 
-    def user_data(self) -> str:
-        """The host's boot script with the server's environment in it; only root on the host can read it."""
+    def user_data(self, home: Home, digest: str) -> str:
+        """The host's boot script with the server's environment in it; only root on the host can read it.
+
+        Args:
+            home: the volume that will be attached.
+            digest: SHA-256 of what the manager has packed; the network between the two is not to be trusted.
+        """
         quota = self.settings.quota
         environment = "\n".join(f"{key}={_unit_value(value)}" for key, value in sorted(self.get_env().items()))
         values = {
-            "BUNDLES": f"http://{self.manager_address}:{BUNDLE_PORT}",
+            "BUNDLE": f"http://{self.manager_address}:{BUNDLE_PORT}/{ARCHIVE}",
+            "BUNDLE_SHA256": digest,
             "CPU_PERCENT": str(round(quota.cpu * 100)),
             "ENVIRONMENT": base64.b64encode(environment.encode()).decode(),
-            "HOME_DEVICE": HOME_DEVICE_ON_HOST,
-            "LOCK_SHA256": hashlib.sha256(NOTEBOOK_LOCK.read_bytes()).hexdigest(),
+            "HOME_DEVICES": volume_devices(home.id),
             "MEMORY": str(quota.memory_bytes),
+            "MOUNT_DISK": MOUNT_SCRIPT.read_text(),
             "PROCESSES": str(quota.processes),
             "TMP_BYTES": str(quota.tmp_bytes),
         }
@@ -164,9 +222,24 @@ class Ec2Spawner(Spawner):
         zones = sorted(self.settings.subnets)
         return zones[int(hashlib.sha256(user.encode()).hexdigest(), 16) % len(zones)]
 
+    def _api_token(self, launch: str) -> str:
+        # Made again from the launch, not kept: a hub that was killed before it wrote anything down knows it too, and
+        # a launch that is repeated has the same user data.
+        return hmac.digest(self.token_key, f"server/{launch}".encode(), "sha256").hex()
+
     async def _end(self, host: Host) -> None:
-        self.predecessor = host.id
+        self.instance = host.id
         await self.fleet.terminate([host])
+
+    async def _packed(self) -> str:
+        async def look() -> str | None:
+            digest = packed_digest()
+            if digest is None:
+                self._says = "Preparing what servers run; this happens once, after the hub was set up"
+            return digest
+
+        trouble = "the hub has not packed what servers run; `journalctl -u hubstack-pack` on the manager says why"
+        return await self._patiently(look, PACKED_SECONDS, trouble)
 
     async def _until_running(self, host: Host) -> Host:
         if host.state == "stopping":
@@ -180,27 +253,68 @@ class Ec2Spawner(Spawner):
 
     async def _until(self, instance: str, state: str) -> Host:
         unseen = 0
-        while True:
-            host = await self.fleet.host_of(self.user.name, fresh=False)
-            if (
-                host is not None
-                and host.id == instance
-                and host.state == state
-                and (host.address or state != "running")
-            ):
-                return host
+
+        async def look() -> Host | None:
+            nonlocal unseen
+            host = await self.fleet.host_of(self.user.name)
             # A description may be older than the launch; an instance that stays away was ended by somebody else.
             unseen = unseen + 1 if host is None else 0
             if unseen * self.poll_seconds > UNSEEN_SECONDS:
-                self.predecessor = instance
                 raise FleetError(f"your server {instance} is gone: AWS or an administrator ended it")
-            await asyncio.sleep(self.poll_seconds)
+            arrived = host is not None and host.id == instance and host.state == state
+            return host if arrived and host and (host.address or state != "running") else None
+
+        return await self._patiently(look, COMES_UP_SECONDS, f"your server {instance} is not {state}; try again")
 
     async def _attach(self, home: Home, host: Host) -> None:
-        self._says = "Attaching your home"
         if home.zone != host.zone:
             raise FleetError(f"your home {home.id} is in {home.zone}, your server in {host.zone}")
-        await self.fleet.attach_home(home, host)
+        self._says = "Attaching your home"
+        looked = 0
+
+        async def look() -> Home | None:
+            nonlocal looked
+            looked += 1
+            now = await self.fleet.home_of(self.user.name)
+            if now is None:
+                raise FleetError(f"your home {home.id} is gone")
+            if now.attached_to == host.id:
+                return now
+            if now.attached_to:
+                self._says = "Waiting for your last server to let go of your home"
+                await self._free(now, hangs=looked * self.poll_seconds > HANGS_SECONDS)
+            elif now.state == "available":
+                self._says = "Attaching your home"
+                await self.fleet.attach_home(now, host)
+            return None
+
+        await self._patiently(look, FREE_SECONDS, f"your home {home.id} cannot be attached yet; try again")
+
+    async def _free(self, home: Home, *, hangs: bool) -> None:
+        state = await self.fleet.state_of(home.attached_to)
+        if state == "stopped":
+            await self.fleet.detach_home(home, force=False)
+        elif state in ENDED and hangs:
+            self.log.warning("Detaching %s by force from %s, which is %s", home.id, home.attached_to, state)
+            await self.fleet.detach_home(home, force=True)
+        elif state not in ENDED and hangs:
+            raise FleetError(f"your home {home.id} is in use by {home.attached_to}, which is {state}")
+
+    async def _patiently(self, look: Callable[[], Awaitable[T | None]], seconds: float, trouble: str) -> T:
+        """What `look` finds within `seconds`; that AWS was asked too often, or is not that far, is no failure."""
+        tries = max(1, round(seconds / self.poll_seconds))
+        for _ in range(tries):
+            try:
+                found = await look()
+            except FleetError as error:
+                if not error.throttled and error.code not in {"IncorrectState", "VolumeInUse"}:
+                    raise
+                self.log.info("%s; trying again", error)
+                found = None
+            if found is not None:
+                return found
+            await asyncio.sleep(self.poll_seconds)
+        raise FleetError(trouble)
 
 
 def _unit_value(value: str) -> str:

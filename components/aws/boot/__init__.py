@@ -5,9 +5,10 @@ import gzip
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.boot_script import boot_script
+from runtime.boot_script import boot_script, volume_devices
 
 HERE = Path(__file__).parent
 PROJECT = Path(__file__).parents[3]
@@ -15,6 +16,7 @@ PROJECT = Path(__file__).parents[3]
 MANAGER_FILES = (
     "runtime/__init__.py",
     "runtime/boot_script.py",
+    "runtime/mount_disk.sh",
     "runtime/ec2_spawner",
     "runtime/hub/__init__.py",
     "runtime/hub/culling.py",
@@ -24,12 +26,49 @@ MANAGER_FILES = (
 """What the manager runs, relative to the project."""
 
 
-def manager_user_data(values: Mapping[str, str]) -> str:
-    """The manager's boot script with `values` as its read-only variables.
+@dataclass(frozen=True)
+class ManagerBoot:
+    """What one manager has to know when it starts; no secret is among it."""
+
+    bundle: str
+    """Address of its program in S3, such as `s3://bucket/manager.tar.gz`."""
+    bundle_sha256: str
+    """What the program's archive must hash to."""
+    secret: str
+    """ARN of the secret with the hub's passwords and tokens."""
+    launch_template: str
+    """Id of the template of users' hosts."""
+    subnets: Mapping[str, str]
+    """Ids of the private subnets by availability zone."""
+    data_volume: str
+    """Id of the volume that holds the hub's database."""
+    domain: str
+    """Name that users type."""
+    region: str
+    certificates: str = "acme"
+    """`acme`: Let's Encrypt's; `internal`: of an authority on the host itself, which no browser knows."""
+    session_manager: bool = True
+    """Whether Session Manager's agent is installed; without it nobody gets a shell."""
+
+
+def manager_user_data(boot: ManagerBoot) -> str:
+    """The manager's boot script with what it has to know as its read-only variables.
 
     Raises:
         ValueError: it is longer than user data may be.
     """
+    values = {
+        "BUNDLE": boot.bundle,
+        "BUNDLE_SHA256": boot.bundle_sha256,
+        "CERTIFICATES": boot.certificates,
+        "DATA_DEVICES": volume_devices(boot.data_volume),
+        "DOMAIN": boot.domain,
+        "LAUNCH_TEMPLATE": boot.launch_template,
+        "REGION": boot.region,
+        "SECRET": boot.secret,
+        "SESSION_MANAGER": "yes" if boot.session_manager else "no",
+        "SUBNETS": ",".join(f"{zone}={subnet}" for zone, subnet in sorted(boot.subnets.items())),
+    }
     return boot_script((HERE / "manager.sh").read_text(), values)
 
 
@@ -63,5 +102,6 @@ def program_files(names: Sequence[str]) -> dict[str, bytes]:
 def manager_bundle(settings: str) -> bytes:
     """Everything that the manager runs: the hub's program, its and the workers' locked packages, the settings."""
     files = {**program_files(MANAGER_FILES), "hub-settings.json": settings.encode()}
-    files["runtime/ec2_spawner/notebook.lock"] = (PROJECT / "images/notebook/requirements.lock").read_bytes()
+    for name, packed in (("requirements.lock", "notebook.lock"), ("overrides.json", "overrides.json")):
+        files[f"runtime/ec2_spawner/{packed}"] = (PROJECT / "images/notebook" / name).read_bytes()
     return archive(files)
