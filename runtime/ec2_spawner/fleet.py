@@ -53,8 +53,6 @@ class Home:
     id: str
     user: str
     zone: str
-    state: str
-    """`creating`, `available` or `in-use`."""
     attached_to: str
     """Id of the instance that it is attached to, or nothing."""
 
@@ -121,7 +119,6 @@ class Fleet:
                 volume["VolumeId"],
                 user,
                 volume["AvailabilityZone"],
-                volume["State"],
                 next((a["InstanceId"] for a in volume.get("Attachments", []) if a.get("State") != "detached"), ""),
             )
             for volume in found["Volumes"]
@@ -141,7 +138,7 @@ class Fleet:
             ClientToken=token,
             TagSpecifications=[{"ResourceType": "volume", "Tags": self._tags(user, "home")}],
         )
-        return Home(made["VolumeId"], user, zone, made["State"], "")
+        return Home(made["VolumeId"], user, zone, "")
 
     def launch_token(self, user: str, predecessor: str) -> str:
         """The token of the user's next launch: the same until there is another `predecessor`."""
@@ -153,7 +150,6 @@ class Fleet:
         A launch whose answer got lost, or that a killed hub repeats, comes with the same `token` and is answered with
         the instance that was launched already. AWS refuses a token that comes again with other user data.
         """
-        tags = self._tags(user, "server")
         launched = await self._call(
             "run_instances",
             LaunchTemplate={"LaunchTemplateId": self.launch_template, "Version": "$Default"},
@@ -163,17 +159,21 @@ class Fleet:
             UserData=user_data,
             ClientToken=token,
             TagSpecifications=[
-                {"ResourceType": "instance", "Tags": tags},
+                {"ResourceType": "instance", "Tags": self._tags(user, "server")},
+                # The root disk is not the user's: their tag on it would make it a home.
                 {
                     "ResourceType": "volume",
-                    "Tags": [*tags[:-1], {"Key": "Name", "Value": f"{self.cluster}-{user}-root"}],
+                    "Tags": [
+                        {"Key": CLUSTER_TAG, "Value": self.cluster},
+                        {"Key": "Name", "Value": f"{self.cluster}-{user}-root"},
+                    ],
                 },
             ],
         )
         return _host(launched["Instances"][0])
 
     async def attach_home(self, home: Home, host: Host) -> None:
-        """Attach the volume, which is available, to the instance, which runs."""
+        """Attach the volume to the instance, which runs; AWS refuses while either is not ready for it."""
         await self._call("attach_volume", VolumeId=home.id, InstanceId=host.id, Device=HOME_DEVICE)
 
     async def detach_home(self, home: Home, *, force: bool) -> None:

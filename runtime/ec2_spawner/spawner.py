@@ -272,21 +272,22 @@ class Ec2Spawner(Spawner):
         self._says = "Attaching your home"
         looked = 0
 
-        async def look() -> Home | None:
+        async def look() -> bool | None:
             nonlocal looked
             looked += 1
-            now = await self.fleet.home_of(self.user.name)
+            # What was known before the launch is tried first: it is nearly always still so.
+            now = home if looked == 1 else await self.fleet.home_of(self.user.name)
             if now is None:
                 raise FleetError(f"your home {home.id} is gone")
             if now.attached_to == host.id:
-                return now
+                return True
             if now.attached_to:
                 self._says = "Waiting for your last server to let go of your home"
                 await self._free(now, hangs=looked * self.poll_seconds > HANGS_SECONDS)
-            elif now.state == "available":
-                self._says = "Attaching your home"
-                await self.fleet.attach_home(now, host)
-            return None
+                return None
+            self._says = "Attaching your home"
+            await self.fleet.attach_home(now, host)
+            return True
 
         await self._patiently(look, FREE_SECONDS, f"your home {home.id} cannot be attached yet; try again")
 

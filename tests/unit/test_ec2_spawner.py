@@ -1,8 +1,14 @@
 """The EC2 spawner against a simulated AWS: one instance for each user, whatever fails."""
 
 import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +18,17 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from traitlets.config import Config
 
+from runtime.ec2_spawner import pack
 from runtime.ec2_spawner import spawner as module
-from runtime.ec2_spawner.fleet import CLUSTER_TAG, USER_TAG, Fleet, FleetError
+from runtime.ec2_spawner.fetch_secrets import write_secrets
+from runtime.ec2_spawner.fleet import CLUSTER_TAG, HOME_DEVICE, USER_TAG, Fleet, FleetError, Home
 from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.ec2_spawner.spawner import Ec2Spawner
 from runtime.hub.settings import Quota, User
 
 ZONE = "us-east-1a"
+SCRIPT = "#!/bin/bash\n"
+DIGEST = "d1" * 32
 
 
 class Cloud:
@@ -45,6 +55,15 @@ class Cloud:
     def fleet(self, cluster: str = "course") -> Fleet:
         return Fleet(self.ec2, cluster, self.template, {ZONE: self.subnet["SubnetId"]}, 5, run=self.run)
 
+    def launch(self, user: str = "ada", predecessor: str = "") -> str:
+        """Launch an instance as the spawner does, and return its id."""
+        fleet = self.fleet()
+        return asyncio.run(fleet.launch(user, ZONE, SCRIPT, fleet.launch_token(user, predecessor))).id
+
+    def home(self) -> dict[str, Any]:
+        [home] = [volume for volume in self.volumes() if volume["Size"] == 5]
+        return home
+
     def instances(self, *states: str) -> list[dict[str, Any]]:
         pages = self.ec2.describe_instances()["Reservations"]
         found = [instance for page in pages for instance in page["Instances"]]
@@ -59,6 +78,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(key, "testing")
     monkeypatch.setattr("runtime.ec2_spawner.fleet.FRESH_SECONDS", 0.02)
+    monkeypatch.setattr(module, "packed_digest", lambda: DIGEST)
     with mock_aws():
         yield Cloud()
 
@@ -81,8 +101,14 @@ def spawner_for(cloud: Cloud, user: str = "ada", max_age: int = 3600) -> Ec2Spaw
         )
         fleet = cloud.fleet()
 
-        def user_data(self) -> str:
-            return "#!/bin/bash\n"
+        token_key = b"key"
+        working = True
+
+        def user_data(self, home: Home, digest: str) -> str:
+            return f"{SCRIPT}# {home.id} {digest} {self.api_token}\n"
+
+        async def answers(self, host: Any) -> bool:
+            return self.working
 
     made = Quiet(config=Config(), poll_seconds=0.01)
     made.user = SimpleNamespace(name=user, escaped_name=user)
@@ -104,30 +130,62 @@ def test_a_user_gets_a_tagged_instance_with_an_encrypted_home(cloud: Cloud):
     assert "PublicIpAddress" not in instance or not instance["PublicIpAddress"]
 
 
+def test_a_hosts_root_disk_is_never_taken_for_a_home(cloud: Cloud):
+    cloud.launch()
+
+    assert asyncio.run(cloud.fleet().home_of("ada")) is None
+    assert cloud.volumes() == []
+
+
 def test_a_hub_that_was_killed_between_launch_and_reply_finds_the_instance(cloud: Cloud):
     asyncio.run(cloud.fleet().make_home("ada", ZONE))
-    launched = asyncio.run(cloud.fleet().launch("ada", ZONE, "#!/bin/bash\n", ""))
+    launched = cloud.launch()
 
     asyncio.run(spawner_for(cloud).start())
 
-    assert [i["InstanceId"] for i in cloud.instances()] == [launched.id]
+    assert [i["InstanceId"] for i in cloud.instances()] == [launched]
     assert len([v for v in cloud.volumes() if v["Size"] == 5]) == 1
 
 
-def test_the_same_launch_asked_for_twice_is_one_instance(cloud: Cloud):
-    tokens: list[str] = []
+def test_a_repeated_launch_is_the_same_to_the_letter_and_one_after_an_end_is_another(cloud: Cloud):
+    asked: list[tuple[str, str]] = []
 
-    async def run(call: Callable[..., Any], **arguments: Any) -> Any:
-        tokens.append(arguments["ClientToken"])
-        return call(**arguments)
+    async def launch_again(state: dict[str, Any]) -> None:
+        spawner = spawner_for(cloud)
+        spawner.load_state(state)
+        # JupyterHub gives each try a new token.
+        spawner.api_token = os.urandom(8).hex()
 
-    fleet = cloud.fleet()
-    fleet.run = run
-    for predecessor in ("", "", "i-1"):
-        asyncio.run(fleet.launch("ada", ZONE, "", predecessor))
+        async def killed(_user: str, _zone: str, user_data: str, token: str) -> Any:
+            asked.append((token, user_data))
+            raise KeyboardInterrupt
 
-    assert tokens[0] == tokens[1] != tokens[2]
-    assert all(len(token) <= 64 for token in tokens), "AWS's limit"
+        spawner.fleet.launch = killed
+        with pytest.raises(KeyboardInterrupt):
+            await spawner.start()
+
+    for state in ({}, {}, {"instance": "i-1"}):
+        asyncio.run(launch_again(state))
+
+    assert asked[0] == asked[1], "AWS refuses a token that comes again with other user data"
+    assert asked[0][0] != asked[2][0]
+    assert asked[0][1] != asked[2][1], "another host has another token"
+    assert all(len(token) <= 64 for token, _ in asked), "AWS's limit"
+
+
+def test_a_server_that_starts_again_keeps_the_token_that_its_host_was_launched_with(cloud: Cloud):
+    spawner = spawner_for(cloud)
+    asyncio.run(spawner.start())
+    launched_with = spawner.api_token
+    asyncio.run(spawner.stop())
+    spawner.clear_state()
+
+    again = spawner_for(cloud)
+    again.api_token = "a-new-one"
+    asyncio.run(again.start())
+
+    assert again.api_token == launched_with
+    assert launched_with not in {"", "a-new-one"}
 
 
 def test_an_idle_server_is_stopped_and_the_same_one_starts_again(cloud: Cloud):
@@ -183,9 +241,11 @@ def test_an_instance_that_somebody_ended_is_reported_and_the_next_start_gets_ano
 ):
     monkeypatch.setattr(module, "UNSEEN_SECONDS", 0.05)
     spawner = spawner_for(cloud)
+    tokens: list[str] = []
     launch = spawner.fleet.launch
 
     async def vanish(*arguments: Any) -> Any:
+        tokens.append(arguments[-1])
         host = await launch(*arguments)
         cloud.ec2.terminate_instances(InstanceIds=[host.id])
         return host
@@ -194,9 +254,14 @@ def test_an_instance_that_somebody_ended_is_reported_and_the_next_start_gets_ano
     with pytest.raises(FleetError, match="is gone"):
         asyncio.run(spawner.start())
 
-    monkeypatch.setattr(spawner.fleet, "launch", launch)
+    async def note(*arguments: Any) -> Any:
+        tokens.append(arguments[-1])
+        return await launch(*arguments)
+
+    monkeypatch.setattr(spawner.fleet, "launch", note)
     asyncio.run(spawner.start())
     assert len(cloud.instances("running")) == 1
+    assert tokens[0] != tokens[1], "AWS would answer the same token with the ended instance"
 
 
 def test_a_throttled_description_is_no_reason_to_call_a_server_stopped(cloud: Cloud):
@@ -210,7 +275,7 @@ def test_a_throttled_description_is_no_reason_to_call_a_server_stopped(cloud: Cl
 
 def test_another_clusters_instances_are_never_touched(cloud: Cloud):
     other = cloud.fleet("other")
-    asyncio.run(other.launch("ada", ZONE, "", ""))
+    asyncio.run(other.launch("ada", ZONE, "", "token"))
 
     spawner = spawner_for(cloud)
     asyncio.run(spawner.start())
@@ -239,3 +304,284 @@ def test_many_users_at_once_share_their_descriptions(cloud: Cloud):
     assert len(cloud.instances("running")) == len(users)
     assert len(cloud.requests) <= 6 * len(users)
     assert cloud.requests.count("_describe_hosts") < len(users)
+
+
+def said_while_starting(spawner: Ec2Spawner) -> list[str]:
+    """Start, and return what the user was told, in order."""
+    said: list[str] = []
+
+    async def started() -> None:
+        task = asyncio.ensure_future(spawner.start())
+        while not task.done():
+            if spawner._says not in said:
+                said.append(spawner._says)
+            await asyncio.sleep(0)
+        await task
+
+    asyncio.run(started())
+    return said
+
+
+def elsewhere(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: str, looks: int | None) -> list[dict[str, Any]]:
+    """Show the home attached to an instance in `state`, for that many looks or until it is detached.
+
+    Returns the calls to DetachVolume.
+    """
+    asyncio.run(cloud.fleet().make_home("ada", ZONE))
+    old = cloud.launch("grace")
+    cloud.ec2.attach_volume(VolumeId=cloud.home()["VolumeId"], InstanceId=old, Device=HOME_DEVICE)
+    detached: list[dict[str, Any]] = []
+    seen = 0
+    real = cloud.run
+
+    async def run(call: Callable[..., Any], **arguments: Any) -> Any:
+        nonlocal seen
+        name = getattr(call, "__name__", "")
+        if name == "describe_volumes":
+            seen += 1
+            if looks is not None and seen > looks and not detached:
+                detached.append({})
+                call.__self__.detach_volume(VolumeId=cloud.home()["VolumeId"], InstanceId=old)
+        if name == "detach_volume":
+            detached.append(arguments)
+        if name == "describe_instances":
+            instance = {"InstanceId": old, "State": {"Name": state}}
+            return {"Reservations": [{"Instances": [instance] if state != "forgotten" else []}]}
+        return await real(call, **arguments)
+
+    monkeypatch.setattr(cloud, "run", run)
+    return detached
+
+
+@pytest.mark.parametrize("state", ["shutting-down", "terminated"])
+def test_a_home_that_its_last_host_still_holds_is_waited_for(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: str):
+    calls = elsewhere(cloud, monkeypatch, state, looks=4)
+    spawner = spawner_for(cloud)
+
+    said = said_while_starting(spawner)
+
+    assert "Waiting for your last server to let go of your home" in said
+    assert calls == [{}], "AWS lets go of it by itself"
+    [mine] = [i for i in cloud.instances("running") if {"Key": USER_TAG, "Value": "ada"} in i["Tags"]]
+    assert cloud.home()["Attachments"][0]["InstanceId"] == mine["InstanceId"]
+
+
+@pytest.mark.parametrize(("state", "force"), [("terminated", True), ("forgotten", True), ("stopped", False)])
+def test_a_home_that_hangs_on_to_an_ended_host_is_detached(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: str, force: bool
+):
+    monkeypatch.setattr(module, "HANGS_SECONDS", 0.03)
+    calls = elsewhere(cloud, monkeypatch, state, looks=None)
+
+    asyncio.run(spawner_for(cloud).start())
+
+    assert [call["Force"] for call in calls] == [force]
+    [mine] = [i for i in cloud.instances("running") if {"Key": USER_TAG, "Value": "ada"} in i["Tags"]]
+    assert cloud.home()["Attachments"][0]["InstanceId"] == mine["InstanceId"]
+
+
+def test_a_home_is_never_taken_from_a_host_that_runs(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "HANGS_SECONDS", 0.03)
+    calls = elsewhere(cloud, monkeypatch, "running", looks=None)
+
+    with pytest.raises(FleetError, match=r"is in use by i-\w+, which is running"):
+        asyncio.run(spawner_for(cloud).start())
+
+    assert calls == []
+
+
+def test_a_home_that_never_comes_free_ends_the_wait_with_a_reason(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "FREE_SECONDS", 0.05)
+    elsewhere(cloud, monkeypatch, "shutting-down", looks=None)
+
+    with pytest.raises(FleetError, match="cannot be attached yet; try again"):
+        asyncio.run(spawner_for(cloud).start())
+
+
+@pytest.mark.parametrize("code", ["IncorrectState", "VolumeInUse", "RequestLimitExceeded"])
+def test_an_attachment_that_aws_is_not_ready_for_is_tried_again(cloud: Cloud, code: str):
+    cloud.faults["attach_volume"] = [refusal("AttachVolume", code)] * 2
+
+    asyncio.run(spawner_for(cloud).start())
+
+    assert cloud.requests.count("attach_volume") == 3
+    assert cloud.home()["Attachments"]
+
+
+def test_an_attachment_that_aws_refuses_reaches_the_user(cloud: Cloud):
+    cloud.faults["attach_volume"] = [refusal("AttachVolume", "UnauthorizedOperation")]
+
+    with pytest.raises(FleetError, match="UnauthorizedOperation"):
+        asyncio.run(spawner_for(cloud).start())
+
+
+def stuck(cloud: Cloud, spawner: Ec2Spawner, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """Show every instance of the user in `state`, whatever it is in."""
+    real = spawner.fleet._describe_hosts
+
+    def described() -> Any:
+        from dataclasses import replace
+
+        return [replace(host, state=state) for host in real()]
+
+    described.__name__ = "_describe_hosts"
+    monkeypatch.setattr(spawner.fleet, "_describe_hosts", described)
+
+
+def test_an_instance_that_never_comes_up_is_given_up_and_ended(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "COMES_UP_SECONDS", 0.05)
+    spawner = spawner_for(cloud)
+    with monkeypatch.context() as patched:
+        stuck(cloud, spawner, patched, "pending")
+        spawner.working = False
+        with pytest.raises(FleetError, match="is not running; try again"):
+            asyncio.run(spawner.start())
+        # The hub stops what did not start. AWS refuses to stop a pending instance.
+        asyncio.run(spawner.stop())
+    assert cloud.instances() == []
+
+    spawner.working = True
+    asyncio.run(spawner.start())
+    assert len(cloud.instances("running")) == 1
+
+
+def test_a_host_whose_server_does_not_answer_is_ended_and_the_next_start_gets_another(cloud: Cloud):
+    spawner = spawner_for(cloud)
+    asyncio.run(spawner.start())
+    [first] = cloud.instances()
+    spawner.working = False
+
+    asyncio.run(spawner.stop())
+    assert cloud.instances() == []
+
+    asyncio.run(spawner.start())
+    [second] = cloud.instances("running")
+    assert second["InstanceId"] != first["InstanceId"]
+    assert cloud.home()["Attachments"][0]["InstanceId"] == second["InstanceId"]
+
+
+def test_whether_a_server_answers_is_asked_at_its_port(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
+    async def asked() -> list[bool]:
+        listening = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        answers: list[bool] = []
+        for port in (listening.sockets[0].getsockname()[1], 1):
+            monkeypatch.setattr(module, "PORT", port)
+            host = SimpleNamespace(address="127.0.0.1")
+            answers.append(await Ec2Spawner.answers(spawner_for(cloud), host))  # pyright: ignore[reportArgumentType]
+        listening.close()
+        return answers
+
+    assert asyncio.run(asked()) == [True, False]
+
+
+def test_a_server_that_vanishes_is_noticed_and_followed_by_another_with_the_same_home(cloud: Cloud):
+    spawner = spawner_for(cloud)
+    asyncio.run(spawner.start())
+    [first] = cloud.instances()
+    home = cloud.home()["VolumeId"]
+    token = spawner.api_token
+    cloud.ec2.terminate_instances(InstanceIds=[first["InstanceId"]])
+    spawner.fleet._described = -1e9
+
+    assert asyncio.run(spawner.poll()) == 0
+    spawner.clear_state()
+
+    asyncio.run(spawner.start())
+    [second] = cloud.instances("running")
+    assert second["InstanceId"] != first["InstanceId"]
+    assert spawner.api_token != token
+    assert cloud.home()["VolumeId"] == home
+
+
+def test_throttled_looks_while_a_server_starts_are_no_failure(cloud: Cloud):
+    spawner = spawner_for(cloud)
+    asyncio.run(cloud.fleet().make_home("ada", ZONE))
+    launch = spawner.fleet.launch
+
+    async def then_throttle(*arguments: Any) -> Any:
+        host = await launch(*arguments)
+        cloud.faults["_describe_hosts"] = [refusal("DescribeInstances", "RequestLimitExceeded")] * 3
+        return host
+
+    spawner.fleet.launch = then_throttle
+    asyncio.run(spawner.start())
+
+    assert len(cloud.instances("running")) == 1
+    assert cloud.faults["_describe_hosts"] == []
+
+
+def test_a_throttled_launch_leaves_nothing_and_the_next_try_launches_one(cloud: Cloud):
+    cloud.faults["run_instances"] = [refusal("RunInstances", "RequestLimitExceeded")]
+
+    with pytest.raises(FleetError, match="RequestLimitExceeded"):
+        asyncio.run(spawner_for(cloud).start())
+    assert cloud.instances() == []
+
+    asyncio.run(spawner_for(cloud).start())
+    assert len(cloud.instances("running")) == 1
+    assert len([v for v in cloud.volumes() if v["Size"] == 5]) == 1
+
+
+def test_a_launch_waits_for_what_the_manager_packs_and_says_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
+    looks = iter([None, None, DIGEST])
+    monkeypatch.setattr(module, "packed_digest", lambda: next(looks))
+
+    said = said_while_starting(spawner_for(cloud))
+
+    assert any(sentence.startswith("Preparing") for sentence in said)
+    [instance] = cloud.instances("running")
+    told = cloud.ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    import base64
+
+    assert DIGEST in base64.b64decode(told["UserData"]["Value"]).decode()
+
+
+def test_a_manager_that_cannot_pack_is_reported_before_anything_is_launched(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "packed_digest", lambda: None)
+    monkeypatch.setattr(module, "PACKED_SECONDS", 0.03)
+
+    with pytest.raises(FleetError, match="journalctl -u hubstack-pack"):
+        asyncio.run(spawner_for(cloud).start())
+
+    assert cloud.instances() == []
+
+
+def test_the_digest_of_what_is_packed_appears_when_the_archive_is_whole(tmp_path: Path):
+    content = tmp_path / "venv"
+    content.mkdir()
+    (content / "program").write_text("1")
+    bundles = tmp_path / "bundles"
+    assert pack.packed_digest(bundles) is None
+
+    pack.write_archive([content], bundles)
+
+    archive = bundles / pack.ARCHIVE
+    assert pack.packed_digest(bundles) == hashlib.sha256(archive.read_bytes()).hexdigest()
+    with tarfile.open(archive) as tar:
+        assert f"{content.as_posix().lstrip('/')}/program" in tar.getnames()
+
+
+def test_secrets_are_readable_by_their_owner_alone_and_replaced_whole(tmp_path: Path):
+    import getpass
+
+    folder = tmp_path / "secrets"
+    for value in ("one", "two"):
+        write_secrets({"token": value}, folder, getpass.getuser())
+
+    assert [file.name for file in folder.iterdir()] == ["token"]
+    assert (folder / "token").read_text() == "two"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "token").stat().st_mode & 0o777 == 0o600
+
+
+MOUNT_SCRIPT = Path(__file__).parents[2] / "runtime/mount_disk.sh"
+
+
+def test_the_mount_script_passes_shellcheck():
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not on the path; `make test` installs it")
+    told = subprocess.run(["shellcheck", MOUNT_SCRIPT], capture_output=True, text=True, check=False)
+
+    assert told.stdout == ""
