@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
+
+from runtime.ec2_spawner.settings import Ec2HubSettings
 
 CLUSTER_TAG = "hubstack:cluster"
 USER_TAG = "hubstack:user"
@@ -231,6 +235,12 @@ class Fleet:
             {"Key": USER_TAG, "Value": user},
             {"Key": "Name", "Value": f"{self.cluster}-{user}-{what}"},
         ]
+
+
+def account_fleet(settings: Ec2HubSettings) -> Fleet:
+    """The cluster's instances, asked for with the manager's rights; the client slows down when AWS asks it to."""
+    ec2 = boto3.client("ec2", config=Config(retries={"mode": "adaptive", "max_attempts": 10}))  # pyright: ignore[reportUnknownMemberType]
+    return Fleet(ec2, settings.cluster, settings.launch_template, settings.subnets, settings.home_gigabytes)
 
 
 def _tag(described: Mapping[str, Any], key: str) -> str:

@@ -4,12 +4,10 @@ import binascii
 import socket
 from functools import partial
 
-import boto3
-from botocore.config import Config
-
-from runtime.ec2_spawner.fleet import Fleet
+from runtime.ec2_spawner.fleet import account_fleet
 from runtime.ec2_spawner.settings import SECRETS_FOLDER, load_settings
 from runtime.ec2_spawner.spawner import HUB_PORT, Ec2Spawner
+from runtime.ec2_spawner.sweep import configure_sweep
 from runtime.hub.culling import configure_culling
 from runtime.hub.login import configure_login
 from runtime.hub.settings import read_secret
@@ -26,13 +24,7 @@ cookie_secret = binascii.a2b_hex(read_secret("cookie-secret", SECRETS_FOLDER))
 
 Ec2Spawner.settings = settings
 Ec2Spawner.token_key = cookie_secret
-Ec2Spawner.fleet = Fleet(
-    boto3.client("ec2", config=Config(retries={"mode": "adaptive", "max_attempts": 10})),  # pyright: ignore[reportUnknownMemberType]
-    settings.cluster,
-    settings.launch_template,
-    settings.subnets,
-    settings.home_gigabytes,
-)
+Ec2Spawner.fleet = account_fleet(settings)
 
 c.JupyterHub.spawner_class = Ec2Spawner
 c.Ec2Spawner.manager_address = address
@@ -53,3 +45,4 @@ c.ConfigurableHTTPProxy.auth_token = read_secret("proxy-token", SECRETS_FOLDER)
 
 configure_login(c, settings.login, settings.users, partial(read_secret, folder=SECRETS_FOLDER))
 configure_culling(c, settings.quota.idle_seconds, settings.quota.max_age_seconds)
+configure_sweep(c)

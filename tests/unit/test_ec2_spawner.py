@@ -24,6 +24,7 @@ from runtime.ec2_spawner.fetch_secrets import write_secrets
 from runtime.ec2_spawner.fleet import CLUSTER_TAG, HOME_DEVICE, USER_TAG, Fleet, FleetError, Home
 from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.ec2_spawner.spawner import Ec2Spawner
+from runtime.ec2_spawner.sweep import sweep, users_with_servers
 from runtime.hub.settings import Quota, User
 
 ZONE = "us-east-1a"
@@ -520,6 +521,54 @@ def test_a_throttled_launch_leaves_nothing_and_the_next_try_launches_one(cloud: 
     asyncio.run(spawner_for(cloud).start())
     assert len(cloud.instances("running")) == 1
     assert len([v for v in cloud.volumes() if v["Size"] == 5]) == 1
+
+
+def test_a_host_that_no_server_needs_is_stopped_at_the_second_look(cloud: Cloud):
+    forgotten, used = cloud.launch("ada"), cloud.launch("grace")
+    fleet = cloud.fleet()
+
+    first = asyncio.run(sweep(fleet, {"grace"}, 3600, set()))
+    assert first == {forgotten}
+    assert len(cloud.instances("running")) == 2, "a server that starts at this moment may look like this"
+
+    asyncio.run(sweep(fleet, {"grace"}, 3600, first))
+    assert [i["InstanceId"] for i in cloud.instances("running")] == [used]
+    assert [i["InstanceId"] for i in cloud.instances("stopped")] == [forgotten]
+
+
+def test_a_stopped_host_is_ended_at_the_greatest_age_and_the_home_is_kept(cloud: Cloud):
+    spawner = spawner_for(cloud)
+    asyncio.run(spawner.start())
+    asyncio.run(spawner.stop())
+    fleet = cloud.fleet()
+
+    asyncio.run(sweep(fleet, set(), 3600, set()))
+    assert len(cloud.instances("stopped")) == 1
+
+    asyncio.run(sweep(fleet, set(), 0, set()))
+    assert cloud.instances() == []
+    assert cloud.home()["State"] == "available"
+
+
+def test_a_host_that_aws_refuses_to_stop_does_not_keep_the_others(cloud: Cloud):
+    both = {cloud.launch("ada"), cloud.launch("grace")}
+    cloud.faults["stop_instances"] = [refusal("StopInstances", "RequestLimitExceeded")]
+
+    assert asyncio.run(sweep(cloud.fleet(), set(), 3600, both)) == both
+    assert len(cloud.instances("stopped")) == 1
+
+
+def test_every_page_of_the_hubs_users_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    names = [f"user{number}" for number in range(250)]
+
+    def answered(path: str) -> list[dict[str, str]]:
+        query = dict(part.split("=") for part in path.partition("?")[2].split("&"))
+        start = int(query["offset"])
+        return [{"name": name} for name in names[start : start + int(query["limit"])]]
+
+    monkeypatch.setattr("runtime.ec2_spawner.sweep._asked", answered)
+
+    assert users_with_servers() == set(names)
 
 
 def test_a_launch_waits_for_what_the_manager_packs_and_says_so(cloud: Cloud, monkeypatch: pytest.MonkeyPatch):
