@@ -361,7 +361,8 @@ class Ec2HubCluster(pulumi.ComponentResource):
             user_data=known.apply(user_data),
             disk_gigabytes=ROOT_GIGABYTES,
             tags={CLUSTER_TAG: name},
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[launched]),
+            # The volume with the hub's database can be attached to one manager at a time.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[launched], delete_before_replace=True),
         )
         aws.ec2.VolumeAttachment(
             f"{name}-data", device_name=DATA_DEVICE, instance_id=manager.id, volume_id=data.id, opts=self._local

@@ -86,6 +86,8 @@ class Fleet:
     subnets: Mapping[str, str]
     """Ids of the private subnets by availability zone."""
     home_gigabytes: int
+    manager: str = ""
+    """Address of the manager; hosts are told it once, when they are launched."""
     run: Callable[..., Awaitable[Any]] = asyncio.to_thread
     """Runs a blocking call; tests replace it."""
     _hosts: list[Host] = field(default_factory=list[Host])
@@ -145,8 +147,12 @@ class Fleet:
         return Home(made["VolumeId"], user, zone, "")
 
     def launch_token(self, user: str, predecessor: str) -> str:
-        """The token of the user's next launch: the same until there is another `predecessor`."""
-        return hashlib.sha256(f"{self.cluster}/{user}/{predecessor}".encode()).hexdigest()[:64]
+        """The token of the user's next launch: the same until there is another `predecessor` or another manager."""
+        return f"{_short_hash(f'{self.cluster}/{user}/{predecessor}', 40)}-{_short_hash(self.manager, 20)}"
+
+    def knows_manager(self, host: Host) -> bool:
+        """Whether the host was launched by this manager; one of a manager that was replaced asks at the old address."""
+        return host.token.endswith(f"-{_short_hash(self.manager, 20)}")
 
     async def launch(self, user: str, zone: str, user_data: str, token: str) -> Host:
         """Launch the user's instance from the template.
@@ -237,10 +243,14 @@ class Fleet:
         ]
 
 
-def account_fleet(settings: Ec2HubSettings) -> Fleet:
-    """The cluster's instances, asked for with the manager's rights; the client slows down when AWS asks it to."""
+def account_fleet(settings: Ec2HubSettings, manager: str = "") -> Fleet:
+    """The cluster's instances of the manager at that address, asked for with the manager's rights; the client slows down when AWS asks it to."""
     ec2 = boto3.client("ec2", config=Config(retries={"mode": "adaptive", "max_attempts": 10}))  # pyright: ignore[reportUnknownMemberType]
-    return Fleet(ec2, settings.cluster, settings.launch_template, settings.subnets, settings.home_gigabytes)
+    return Fleet(ec2, settings.cluster, settings.launch_template, settings.subnets, settings.home_gigabytes, manager)
+
+
+def _short_hash(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _tag(described: Mapping[str, Any], key: str) -> str:

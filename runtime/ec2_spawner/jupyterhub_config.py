@@ -24,7 +24,7 @@ cookie_secret = binascii.a2b_hex(read_secret("cookie-secret", SECRETS_FOLDER))
 
 Ec2Spawner.settings = settings
 Ec2Spawner.token_key = cookie_secret
-Ec2Spawner.fleet = account_fleet(settings)
+Ec2Spawner.fleet = account_fleet(settings, address)
 
 c.JupyterHub.spawner_class = Ec2Spawner
 c.Ec2Spawner.manager_address = address

@@ -96,7 +96,7 @@ class Ec2Spawner(Spawner):
         name = self.user.name
         self._says = "Looking for your server"
         host = await self.fleet.host_of(name, fresh=True)
-        if host is not None and self._is_too_old(host):
+        if host is not None and (self._is_too_old(host) or not self.fleet.knows_manager(host)):
             await self._end(host)
             host = None
         home = await self.fleet.home_of(name)
@@ -118,14 +118,15 @@ class Ec2Spawner(Spawner):
         return host.address, PORT
 
     async def poll(self) -> int | None:
-        """None while the instance runs or is on its way there, else 0."""
+        """None while the instance runs or is on its way there, and asks this manager who may use it; else 0."""
         try:
             host = await self.fleet.host_of(self.user.name)
         except FleetError:
             # Not knowing is no reason to call a server stopped.
             self.log.exception("Cannot describe the instances of %s", self.settings.cluster)
             return None
-        return None if host is not None and host.state in {"pending", "running"} else 0
+        running = host is not None and host.state in {"pending", "running"} and self.fleet.knows_manager(host)
+        return None if running else 0
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002  (JupyterHub's interface)
         """Stop the instance, or end it if it has reached the greatest age or does not work; the home is kept.

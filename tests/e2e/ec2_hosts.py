@@ -324,22 +324,22 @@ class Region:
         if attached and key not in self._plugged:
             if run("docker", "inspect", "--format={{.State.Running}}", machine.container).strip() != "true":
                 return
-            device = Path(self._disk(name, volume["Size"]))
-            number = device.stat().st_rdev
             machine.run("mkdir", "-p", "/dev/disk/by-id")
-            machine.run("mknod", node, "b", str(os.major(number)), str(os.minor(number)))
+            machine.run("mknod", node, "b", *self.make_disk(name, volume["Size"]))
             self._plugged.add(key)
         elif not attached and key in self._plugged:
             machine.run("rm", "-f", node, check=False)
             self._plugged.remove(key)
 
-    def _disk(self, volume: str, gigabytes: int) -> str:
+    def make_disk(self, volume: str, gigabytes: int) -> tuple[str, str]:
+        """Make a volume's disk unless it is there, and return its device's numbers."""
         if volume not in self.disks:
             file = self.folder / f"{volume}.img"
             with file.open("wb") as disk:
                 disk.truncate(gigabytes * 2**30)
             self.disks[volume] = run("losetup", "--find", "--show", str(file)).strip()
-        return self.disks[volume]
+        number = Path(self.disks[volume]).stat().st_rdev
+        return str(os.major(number)), str(os.minor(number))
 
 
 @contextmanager

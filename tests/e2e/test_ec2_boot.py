@@ -27,6 +27,22 @@ PASSWORD = "a-password-of-the-test"
 GIGABYTE = 2**30
 
 
+AS_THE_SWEEP = """
+import asyncio, json, os, pathlib, sys
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    if b"runtime.ec2_spawner.sweep" in (process / "cmdline").read_bytes().split(b"\\0"):
+        for entry in (process / "environ").read_text().split("\\0"):
+            name, found, value = entry.partition("=")
+            if found:
+                os.environ[name] = value
+sys.path.insert(0, "/opt/hubstack")
+from runtime.ec2_spawner.sweep import account_fleet, load_settings, users_with_servers
+hosts = asyncio.run(account_fleet(load_settings()).hosts())
+print(json.dumps({"servers": sorted(users_with_servers()), "hosts": [host.id for host in hosts]}))
+"""
+"""What the service does, with the environment that the hub gives it."""
+
+
 class Hub:
     """The hub as the component sets it up, on hosts that run."""
 
@@ -350,6 +366,12 @@ def test_workers_have_git_from_the_manager(ada: HubUser):
     assert told.strip() == "0"
 
 
+def test_the_service_that_looks_for_forgotten_hosts_may_ask_hub_and_aws(hub: Hub, ada: HubUser):
+    told = hub.manager.run("/opt/hubstack/venv/bin/python", "-c", AS_THE_SWEEP)
+
+    assert json.loads(told) == {"servers": ["ada"], "hosts": [hub.worker.instance]}
+
+
 def test_a_stopped_server_starts_again_on_its_host_with_its_files(hub: Hub, ada: HubUser):
     before = hub.worker
     cell(ada, "open('/home/jovyan/kept', 'w').write('one')")
@@ -392,6 +414,24 @@ def test_after_a_reboot_of_the_manager_the_hub_is_back_and_the_server_still_ther
     assert again.session.get(f"{again.url}/user/ada/lab").ok
     assert cell(again, "print(open('/home/jovyan/kept').read())").strip() == "two"
     assert hub.worker.instance == worker.instance
+
+
+def test_a_disk_with_something_else_on_it_is_never_formatted(hub: Hub):
+    number = hub.region.make_disk("vol-other", 1)
+    disk = hub.region.folder / "vol-other.img"
+    with disk.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"somebody's data")
+        file.seek(0)
+        before = file.read(2**20)
+    hub.manager.run("mknod", "/dev/other", "b", *number)
+
+    script = "/opt/hubstack/runtime/mount_disk.sh"
+    hub.manager.run("bash", script, "/mnt/other", "root:root", "/dev/other", check=False)
+
+    assert "/mnt/other" not in hub.manager.run("cat", "/proc/mounts")
+    with disk.open("rb") as file:
+        assert file.read(2**20) == before
 
 
 def test_secrets_are_on_no_disk_of_the_manager_and_in_none_of_its_logs(hub: Hub):

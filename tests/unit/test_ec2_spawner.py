@@ -523,6 +523,24 @@ def test_a_throttled_launch_leaves_nothing_and_the_next_try_launches_one(cloud: 
     assert len([v for v in cloud.volumes() if v["Size"] == 5]) == 1
 
 
+def test_a_host_of_a_manager_that_was_replaced_is_followed_by_another(cloud: Cloud):
+    before = spawner_for(cloud)
+    before.fleet.manager = "10.10.0.4"
+    asyncio.run(before.start())
+    [first] = cloud.instances()
+
+    after = spawner_for(cloud)
+    after.load_state(before.get_state())
+    after.fleet.manager = "10.10.0.9"
+    assert asyncio.run(before.poll()) is None
+    assert asyncio.run(after.poll()) == 0, "its server asks the old manager who may use it"
+
+    asyncio.run(after.start())
+    [second] = cloud.instances()
+    assert second["InstanceId"] != first["InstanceId"]
+    assert cloud.home()["Attachments"][0]["InstanceId"] == second["InstanceId"]
+
+
 def test_a_host_that_no_server_needs_is_stopped_at_the_second_look(cloud: Cloud):
     forgotten, used = cloud.launch("ada"), cloud.launch("grace")
     fleet = cloud.fleet()
