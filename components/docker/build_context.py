@@ -60,7 +60,8 @@ def input_digest(image: str, *, rootfs: bool, base_digest: str) -> str:
     return digest.hexdigest()
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where root file systems and wheels are kept between builds."""
     base = (
         os.environ.get("HUBSTACK_CACHE")
         or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hubstack"
@@ -84,7 +85,7 @@ def _wheels(lock: Path, python_version: str) -> Path:
         ]
         _run([*command, f"--dest={target}", f"--requirement={lock}"], "fetching the wheels")
 
-    return _cached(_cache() / f"wheels-{lock.parent.name}-{key}", download)
+    return cached(cache_folder() / f"wheels-{lock.parent.name}-{key}", download)
 
 
 def _root_file_system(packages: Path) -> Path:
@@ -98,10 +99,10 @@ def _root_file_system(packages: Path) -> Path:
         command = ["mmdebstrap", "--quiet", "--variant=minbase", *options, f"--include={','.join(names)}"]
         _run([*command, "bookworm", str(target / "rootfs.tar")], "making the base image's root file system")
 
-    return _cached(_cache() / f"rootfs-{key}", bootstrap) / "rootfs.tar"
+    return cached(cache_folder() / f"rootfs-{key}", bootstrap) / "rootfs.tar"
 
 
-def _cached(target: Path, make: Callable[[Path], None]) -> Path:
+def cached(target: Path, make: Callable[[Path], None]) -> Path:
     """The folder `target`, made by `make` under another name first, by one process at a time."""
     with target.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -26,7 +26,7 @@ import docker
 import pytest
 from moto.server import ThreadedMotoServer
 
-from components.docker.images import _cache, _cached
+from components.docker.build_context import cache_folder, cached
 from components.ec2_hub_cluster import DATA_DEVICE
 from toolchain.aws_simulator import CREDENTIALS, REGION, client
 
@@ -84,7 +84,7 @@ def machine_image() -> str:
         run("mmdebstrap", "--quiet", "--variant=minbase", included, "bookworm", str(target / "rootfs.tar"))
 
     if not run("docker", "image", "ls", "--quiet", tag).strip():
-        archive = _cached(_cache() / f"machine-{tag.rpartition(':')[2]}", bootstrap) / "rootfs.tar"
+        archive = cached(cache_folder() / f"machine-{tag.rpartition(':')[2]}", bootstrap) / "rootfs.tar"
         run("docker", "import", str(archive), tag)
     return tag
 
