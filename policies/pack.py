@@ -1,10 +1,10 @@
-"""The pack's policies: one object for each family of checks, and one for what could not be decided."""
+"""The pack's policies: one for each family of checks, one for what counts together, and what they leave undecided."""
 
 from importlib import import_module
 
-from pulumi_policy import Policy
+from pulumi_policy import EnforcementLevel, Policy
 
-from policies.registry import family_policy, undecided_policy
+from policies.registry import family_policy, stack_policy, undecided_policy
 
 CHECK_MODULES = (
     "policies.quotas.limits",
@@ -12,6 +12,7 @@ CHECK_MODULES = (
     "policies.quotas.fleets",
     "policies.egress.networks",
     "policies.egress.security_groups",
+    "policies.egress.joined_rules",
     "policies.exposure.containers",
     "policies.exposure.hosts",
     "policies.exposure.roles",
@@ -27,4 +28,16 @@ POLICIES: list[Policy] = [
     family_policy("exposure", "Containers get nothing of the host, and only the TLS proxy faces the outside."),
     family_policy("data", "What people made is encrypted, private and kept for long enough."),
     undecided_policy(),
+    stack_policy(
+        "hubstack-joined",
+        "What several resources say together is right: rules that pass alone may be the world in common.",
+        EnforcementLevel.MANDATORY,
+        undecided=False,
+    ),
+    stack_policy(
+        "hubstack-joined-undecided",
+        "Every check of resources that count together could be decided.",
+        EnforcementLevel.ADVISORY,
+        undecided=True,
+    ),
 ]

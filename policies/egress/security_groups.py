@@ -24,7 +24,7 @@ ANY_PORT = (0, 65535)
 
 
 @dataclass(frozen=True)
-class _Rule:
+class Rule:
     """One rule, wherever it stands; `UNKNOWN` where a part is not known."""
 
     protocol: Value
@@ -34,27 +34,29 @@ class _Rule:
 
     @property
     def ports(self) -> tuple[int, int]:
+        """First and last port of a rule that is known."""
         if self.protocol in ALL_PROTOCOLS or self.first is None or self.last is None:
             return ANY_PORT
         return int(self.first), int(self.last)
 
     @property
     def is_known(self) -> bool:
+        """Whether nothing of it is unknown."""
         return UNKNOWN not in (self.protocol, self.first, self.last, *self.ranges)
 
 
-def _rules(properties: Value, direction: str) -> Iterator[_Rule]:
+def rules(properties: Value, direction: str) -> Iterator[Rule]:
     """Rules of a resource in a direction (`ingress` or `egress`), in all the ways that AWS's resources write them."""
     for inline in items(properties, direction):
         ranges = (*items(inline, "cidrBlocks"), *items(inline, "ipv6CidrBlocks"))
-        yield _Rule(read(inline, "protocol"), read(inline, "fromPort"), read(inline, "toPort"), ranges)
+        yield Rule(read(inline, "protocol"), read(inline, "fromPort"), read(inline, "toPort"), ranges)
     if read(properties, "type") == direction:
         ranges = (*items(properties, "cidrBlocks"), *items(properties, "ipv6CidrBlocks"))
-        yield _Rule(read(properties, "protocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
+        yield Rule(read(properties, "protocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
     if read(properties, "ipProtocol") is not None:
         # A rule of its own has one direction, which its type tells.
         ranges = tuple(r for r in (read(properties, "cidrIpv4"), read(properties, "cidrIpv6")) if r is not None)
-        yield _Rule(read(properties, "ipProtocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
+        yield Rule(read(properties, "ipProtocol"), read(properties, "fromPort"), read(properties, "toPort"), ranges)
 
 
 @REGISTRY.check(
@@ -66,7 +68,7 @@ def _rules(properties: Value, direction: str) -> Iterator[_Rule]:
 )
 def security_group_ingress(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """The world gets in on HTTP and HTTPS alone (CIS AWS 5.2, 5.3)."""
-    for rule in _rules(properties, "ingress"):
+    for rule in rules(properties, "ingress"):
         if not rule.is_known:
             yield undecided("an ingress rule")
         elif EVERYWHERE & set(rule.ranges) and not (rule.ports[0] == rule.ports[1] and rule.ports[0] in WEB_PORTS):
@@ -82,7 +84,7 @@ def security_group_ingress(_name: str, properties: Value, _config: Mapping[str, 
 )
 def no_shell_port(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """No host is reached by SSH or RDP, from anywhere."""
-    for rule in _rules(properties, "ingress"):
+    for rule in rules(properties, "ingress"):
         if not rule.is_known:
             yield undecided("an ingress rule")
             continue
@@ -100,7 +102,7 @@ def no_shell_port(_name: str, properties: Value, _config: Mapping[str, Any]) -> 
 )
 def security_group_egress(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
     """Nothing leaves to everywhere on every port; AWS gives a new group such a rule unless all of them are named."""
-    for rule in _rules(properties, "egress"):
+    for rule in rules(properties, "egress"):
         if not rule.is_known:
             yield undecided("an egress rule")
         elif EVERYWHERE & set(rule.ranges) and rule.ports == ANY_PORT and not config.get("allowOpen"):
@@ -116,7 +118,7 @@ def security_group_egress(_name: str, properties: Value, config: Mapping[str, An
 )
 def metadata_egress(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """No rule names the metadata services' range."""
-    for rule in _rules(properties, "egress"):
+    for rule in rules(properties, "egress"):
         for text in rule.ranges:
             if text is UNKNOWN:
                 yield undecided("an egress rule's range")

@@ -58,6 +58,9 @@ class Registration:
     retain_on_delete: bool
     protect: bool
     urn: str
+    id: str
+    dependencies: dict[str, list[str]]
+    """URNs of the resources that each property comes from."""
 
 
 @dataclass
@@ -82,6 +85,8 @@ class Recorder(mocks.MockMonitor):
                 request.retainOnDelete,
                 request.protect,
                 answer.urn,
+                answer.id,
+                {key: list(given.urns) for key, given in request.propertyDependencies.items() if given.urns},
             )
         )
         return answer
