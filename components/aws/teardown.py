@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 import boto3  # pyright: ignore[reportMissingTypeStubs]  (it ships none)
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 from components.aws.access import CLUSTER_TAG, USER_TAG
 
@@ -67,13 +67,21 @@ class _LaunchedInstancesProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        replaces = ["cluster"] if _olds["cluster"] != _news["cluster"] else []
-        return DiffResult(changes=_olds != _news, replaces=replaces, delete_before_replace=True)
+        """Another cluster's instances are others; how and with what they end can change."""
+        changed = [key for key in LaunchedInstancesInputs.__annotations__ if _olds.get(key) != _news.get(key)]
+        replaces = [key for key in changed if key == "cluster"]
+        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Nothing is made: the hub launches instances when users come."""
         return CreateResult(props["cluster"], props)
 
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Keep what `delete` is told: without this, an update leaves nothing of it in the state."""
+        return UpdateResult(_news)
+
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """End the instances, and the homes too if the stack keeps no data."""
         session = boto3.Session(region_name=_props["region"], profile_name=_props["profile"] or None)
         client: Any = session.client("ec2")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (boto3 has no types)
         end_instances(client, _props["cluster"])

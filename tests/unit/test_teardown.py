@@ -74,3 +74,28 @@ def test_an_empty_name_is_refused_before_anything_is_asked(ec2: Any, take: Any):
         take(ec2, "")
 
     assert alive(ec2) == {stray}
+
+
+@pytest.mark.parametrize("delete_homes", [True, False])
+def test_what_the_stack_says_last_of_homes_counts_when_it_is_destroyed(ec2: Any, delete_homes: bool):
+    provider = teardown._LaunchedInstancesProvider()
+    inputs = {"cluster": "lab", "region": "us-east-1", "profile": "", "delete_homes": not delete_homes}
+    changed = {**inputs, "delete_homes": delete_homes}
+    user, home = instance(ec2, "lab", "ada"), volume(ec2, "lab", "ada")
+    made = provider.create(inputs)
+    difference = provider.diff(made.id, made.outs or {}, changed)
+    kept = provider.update(made.id, made.outs or {}, changed).outs
+
+    provider.delete(made.id, kept or {})
+
+    assert (difference.changes, difference.replaces) == (True, [])
+    assert user not in alive(ec2)
+    assert (home not in {v["VolumeId"] for v in ec2.describe_volumes()["Volumes"]}) == delete_homes
+
+
+def test_only_another_cluster_is_another_resource():
+    provider = teardown._LaunchedInstancesProvider()
+    inputs = {"cluster": "lab", "region": "us-east-1", "profile": "", "delete_homes": False}
+
+    assert provider.diff("lab", {**inputs, "__provider": "old"}, {**inputs, "__provider": "new"}).changes is False
+    assert provider.diff("lab", inputs, {**inputs, "cluster": "lab2"}).replaces == ["cluster"]
