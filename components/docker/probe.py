@@ -119,11 +119,13 @@ class _EgressProbeProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """A changed engine, image, network or profile is proved anew."""
         keys = ("engine", "image", "subnet", "profile", "forbidden")
         replaces = [key for key in keys if _plain(_olds.get(key)) != _plain(_news.get(key))]
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Run the probe; what answers and must not, or does not and must, is an error."""
         with engine_client(props["engine"]) as client:
             report = run_probe(client, props)
         if report["answered"] or report["missing"]:

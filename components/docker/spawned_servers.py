@@ -30,13 +30,16 @@ class _SpawnedServersProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Servers of another stack or engine are others; nothing else about them is the program's."""
         replaces = [key for key in ("engine", "stack") if _olds.get(key) != _news.get(key)]
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Nothing is made: the hub starts servers when users come."""
         return CreateResult(props["stack"], props)
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """End the servers and remove their networks."""
         with engine_client(_props["engine"]) as client:
             remove_servers(client, _props["stack"])
 

@@ -55,14 +55,17 @@ class _SwarmModeProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """Everything that stands in a deployment's way, at every preview and update."""
         return CheckResult(news, _failures(news, first_time=not _olds))
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another engine or address is another swarm; other inputs only change what is checked."""
         replaces = [key for key in ("engine", "advertise_address") if _olds.get(key) != _news.get(key)]
         changed = any(_olds.get(key) != value for key, value in _news.items() if key != "made_here")
         return DiffResult(changes=changed, replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Initialise a swarm if the engine is in none, and remember whether that was done here."""
         with engine_client(props["engine"]) as client:
             swarm = client.info()["Swarm"]
             made = swarm["LocalNodeState"] == "inactive"
@@ -78,15 +81,18 @@ class _SwarmModeProvider(ResourceProvider):
         return CreateResult(cluster, {**props, "made_here": made})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Gone, if the engine left the swarm or is in another by now."""
         with engine_client(props["engine"]) as client:
             swarm = client.info()["Swarm"]
         present = section(swarm, "Cluster").get("ID") == id_
         return ReadResult(id_ if present else "", props if present else {})
 
     def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """The new inputs; who initialised the swarm stays as it was."""
         return UpdateResult({**_news, "made_here": _olds.get("made_here", False)})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Leave the swarm if it was initialised here and is used by nobody else."""
         with engine_client(_props["engine"]) as client:
             # The last of the stack: what the engine is still ending is gone when the command returns.
             wait_until_gone(client, _props["stack"])
