@@ -75,6 +75,7 @@ def test_an_idle_server_is_stopped_and_a_busy_one_is_not(hub: Stack, busy: HubUs
 
 def test_a_server_of_the_greatest_age_is_stopped_although_it_is_busy(hub: Stack, busy: HubUser):
     quota = {**CONFIG["userQuota"], "maxAge": IDLE_SECONDS}
+    assert uses_the_server(busy)
     hub.write_config({**CONFIG, "userQuota": quota})
     hub.up("--skip-preview")
 

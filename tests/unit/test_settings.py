@@ -90,7 +90,13 @@ def test_pulumi_yaml_declares_every_key_with_the_default_that_the_code_has():
 def test_the_stacks_that_the_project_ships_are_accepted(stack: str):
     config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
 
-    parse_settings({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
+    raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    users = parse_settings(raw).users
+
+    assert [(user.name, user.admin) for user in users] == [
+        (line.split()[0], line.split()[1:] == ["admin"]) for line in config["hubstack:users"]
+    ]
+    assert any(user.admin for user in users)
 
 
 def test_the_readmes_table_is_the_one_that_pulumi_yaml_describes():
