@@ -262,7 +262,7 @@ def graph(profile: EgressProfile = EgressProfile.CLOSED) -> list[Registration]:
 def after(registrations: Sequence[Registration]) -> list[StackResource]:
     """The stack in an update, when ids are known."""
     return [
-        StackResource(r.type, r.name, r.urn, r.id, unknown_checking_proxy(r.properties), dependencies=r.dependencies)
+        StackResource(r.type, r.name, r.urn, r.id, unknown_checking_proxy(r.properties), dependencies=r.sources)
         for r in registrations
     ]
 
@@ -272,12 +272,12 @@ def before(registrations: Sequence[Registration]) -> list[StackResource]:
 
     def unknown(r: Registration) -> Properties:
         return {
-            key: ([UNKNOWN for _ in value] if isinstance(value, list) else UNKNOWN) if key in r.dependencies else value
+            key: ([UNKNOWN for _ in value] if isinstance(value, list) else UNKNOWN) if key in r.sources else value
             for key, value in r.properties.items()
         }
 
     return [
-        StackResource(r.type, r.name, r.urn, NOT_KNOWN, unknown_checking_proxy(unknown(r)), dependencies=r.dependencies)
+        StackResource(r.type, r.name, r.urn, NOT_KNOWN, unknown_checking_proxy(unknown(r)), dependencies=r.sources)
         for r in registrations
     ]
 
@@ -303,7 +303,7 @@ def add_rule(changed: list[Registration], like: str, name: str, **properties: An
     for key in ("referencedSecurityGroupId", "cidrIpv4"):
         if key not in properties:
             added.properties.pop(key, None)
-            added.dependencies.pop(key, None)
+            added.sources.pop(key, None)
     changed.append(added)
 
 
@@ -330,7 +330,7 @@ def give_workers_the_managers_group(changed: list[Registration]) -> None:
     [hosts] = [r for r in changed if r.type == types.LAUNCH_TEMPLATE]
     [manager] = [r for r in changed if r.name == "lab-manager" and r.type == types.SECURITY_GROUP]
     hosts.properties["vpcSecurityGroupIds"].append(manager.id)
-    hosts.dependencies["vpcSecurityGroupIds"].append(manager.urn)
+    hosts.sources["vpcSecurityGroupIds"].append(manager.urn)
     add_rule(changed, "lab-manager-to-internet-https", "x", fromPort=2049, toPort=2049, cidrIpv4="10.10.0.0/16")
 
 

@@ -53,14 +53,14 @@ class Registration:
 
     type: str
     name: str
+    id: str
+    sources: dict[str, list[str]]
+    """URNs of the resources that each property comes from."""
     parent: str
     properties: dict[str, Any]
     retain_on_delete: bool
     protect: bool
     urn: str
-    id: str
-    dependencies: dict[str, list[str]]
-    """URNs of the resources that each property comes from."""
 
 
 @dataclass
@@ -80,13 +80,13 @@ class Recorder(mocks.MockMonitor):
             Registration(
                 request.type,
                 request.name,
+                answer.id,
+                {key: list(given.urns) for key, given in request.propertyDependencies.items() if given.urns},
                 request.parent,
                 json_format.MessageToDict(request.object),
                 request.retainOnDelete,
                 request.protect,
                 answer.urn,
-                answer.id,
-                {key: list(given.urns) for key, given in request.propertyDependencies.items() if given.urns},
             )
         )
         return answer
