@@ -96,7 +96,8 @@ def test_user_data_passes_shellcheck_with_its_values(name: str):
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not on the path; `make test` installs it")
 
-    told = subprocess.run(["shellcheck", HERE / name], capture_output=True, text=True, check=False)
+    # A value in front may be the text of another script, which is not to be expanded here.
+    told = subprocess.run(["shellcheck", "--exclude=SC2016", HERE / name], capture_output=True, text=True, check=False)
 
     assert told.stdout == ""
 
