@@ -1,7 +1,8 @@
 #!/bin/bash
 readonly BUNDLE=s3://lab-bundle-bucket/manager.tar.gz
 readonly BUNDLE_SHA256=0000000000000000000000000000000000000000000000000000000000000000
-readonly DATA_DEVICE=/dev/nvme1n1
+readonly CERTIFICATES=acme
+readonly DATA_DEVICES='/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_labdataid /dev/xvdf'
 readonly DOMAIN=hub.example.org
 readonly LAUNCH_TEMPLATE=lab-worker-id
 readonly REGION=us-east-1
@@ -13,70 +14,95 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
 exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
 
-apt-get update -q
-apt-get install -qy --no-install-recommends \
-    awscli ca-certificates caddy curl iproute2 node-configurable-http-proxy python3-venv
+# The host starts before it has its public address, and the rights of its role take seconds to spread.
+patiently() {
+    local deadline=$((SECONDS + 600))
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 5
+    done
+}
+# Debian's own updates may hold the lock for a while.
+apt() {
+    patiently apt-get -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=300 "$@"
+}
+# Debian's version of the client does not read this variable, as later ones do.
+aws() {
+    command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"
+}
+
+apt update
+# Workers start from the same machine image and cannot fetch packages: what git needs beside the image is kept for them.
+mkdir -p /var/cache/hubstack/packages
+apt install -y --no-install-recommends --download-only -o Dir::Cache::archives=/var/cache/hubstack/packages git
+apt install -y --no-install-recommends \
+    awscli ca-certificates caddy curl e2fsprogs node-configurable-http-proxy python3-venv
 
 # Shell access is Session Manager's alone: there is no key and no open port 22.
 if [ "$SESSION_MANAGER" = yes ]; then
-    curl -fsSL -o /tmp/ssm.deb \
+    patiently curl -fsSL -o /tmp/ssm.deb \
         "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt-get install -qy /tmp/ssm.deb
+    apt install -y /tmp/ssm.deb
 fi
 
-# The hub's database outlives the host: a disk that is formatted only when it is blank.
-if [ -n "$DATA_DEVICE" ]; then
-    for _ in $(seq 120); do [ -b "$DATA_DEVICE" ] && break; sleep 1; done
-    blkid "$DATA_DEVICE" >/dev/null || mkfs.ext4 -q -L hubstack-data "$DATA_DEVICE"
-    mkdir -p /srv/hub
-    grep -q hubstack-data /etc/fstab || echo "LABEL=hubstack-data /srv/hub ext4 defaults,nofail 0 2" >>/etc/fstab
-    mountpoint -q /srv/hub || mount /srv/hub
-fi
-mkdir -p /srv/hub /opt/hubstack /srv/bundles
-
-aws s3 cp --only-show-errors "$BUNDLE" /tmp/bundle.tar.gz
+patiently aws s3 cp --only-show-errors "$BUNDLE" /tmp/bundle.tar.gz
 echo "$BUNDLE_SHA256  /tmp/bundle.tar.gz" | sha256sum --check --quiet
+mkdir -p /opt/hubstack /srv/hub
 tar -xzf /tmp/bundle.tar.gz -C /opt/hubstack --no-same-owner
 python3 -m venv /opt/hubstack/venv
-/opt/hubstack/venv/bin/pip install --quiet --no-cache-dir --require-hashes \
+patiently /opt/hubstack/venv/bin/pip install --quiet --no-cache-dir --require-hashes \
     -r /opt/hubstack/runtime/ec2_spawner/requirements.lock
-# Workers have no role: they fetch what they install from here.
-install -m 644 /opt/hubstack/runtime/ec2_spawner/notebook.lock /srv/bundles/notebook.lock
-
 useradd --system --home /srv/hub --shell /usr/sbin/nologin hub 2>/dev/null || true
-chown -R hub: /srv/hub
-# In memory, readable by the hub alone.
-install -d -m 700 -o hub -g hub /run/hubstack-secrets
-umask 077
-aws secretsmanager get-secret-value --secret-id "$SECRET" --query SecretString --output text |
-    python3 -c 'import json, pathlib, sys
-for name, value in json.load(sys.stdin).items():
-    pathlib.Path("/run/hubstack-secrets", name).write_text(value)'
-chown -R hub: /run/hubstack-secrets
-umask 022
 
-cat >/etc/systemd/system/hubstack-proxy.service <<'UNIT'
+# Secrets are kept in memory alone, so what needs them fetches them at every start. The hub's database is on a disk that
+# outlives the host; a host that follows another may number its users anew.
+cat >/etc/systemd/system/hubstack-proxy.service <<UNIT
 [Unit]
 Description=configurable-http-proxy
+Wants=network-online.target
 After=network-online.target
+StartLimitIntervalSec=0
 [Service]
 User=hub
-ExecStart=/bin/sh -c 'CONFIGPROXY_AUTH_TOKEN=$(cat /run/hubstack-secrets/proxy-token) exec configurable-http-proxy --ip=127.0.0.1 --port=8000 --api-ip=127.0.0.1 --api-port=8001 --no-x-forward'
+Environment=PYTHONPATH=/opt/hubstack AWS_DEFAULT_REGION=$REGION SECRET=$SECRET
+ExecStartPre=+/opt/hubstack/venv/bin/python -m runtime.ec2_spawner.fetch_secrets
+ExecStart=/bin/sh -c 'CONFIGPROXY_AUTH_TOKEN=\$(cat /run/hubstack-secrets/proxy-token) exec configurable-http-proxy --ip=127.0.0.1 --port=8000 --api-ip=127.0.0.1 --api-port=8001 --no-x-forward'
 Restart=always
+RestartSec=5
 [Install]
 WantedBy=multi-user.target
 UNIT
 cat >/etc/systemd/system/hubstack-hub.service <<UNIT
 [Unit]
 Description=JupyterHub
-After=hubstack-proxy.service
+Wants=network-online.target
+After=hubstack-proxy.service network-online.target
+StartLimitIntervalSec=0
 [Service]
 User=hub
 WorkingDirectory=/srv/hub
-Environment=PYTHONPATH=/opt/hubstack AWS_DEFAULT_REGION=$REGION
+Environment=PYTHONPATH=/opt/hubstack AWS_DEFAULT_REGION=$REGION SECRET=$SECRET
 Environment=LAUNCH_TEMPLATE=$LAUNCH_TEMPLATE SUBNETS=$SUBNETS
+TimeoutStartSec=900
+ExecStartPre=+/bin/bash /opt/hubstack/runtime/mount_disk.sh /srv/hub hub:hub $DATA_DEVICES
+ExecStartPre=+/bin/chown -R hub:hub /srv/hub
+ExecStartPre=+/opt/hubstack/venv/bin/python -m runtime.ec2_spawner.fetch_secrets
 ExecStart=/opt/hubstack/venv/bin/jupyterhub --config /opt/hubstack/runtime/ec2_spawner/jupyterhub_config.py
 Restart=always
+RestartSec=5
+[Install]
+WantedBy=multi-user.target
+UNIT
+cat >/etc/systemd/system/hubstack-pack.service <<'UNIT'
+[Unit]
+Description=Pack what workers run
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment=PYTHONPATH=/opt/hubstack
+ExecStart=/usr/bin/python3 -m runtime.ec2_spawner.pack
+Restart=on-failure
+RestartSec=15
 [Install]
 WantedBy=multi-user.target
 UNIT
@@ -87,18 +113,27 @@ Description=Files for workers
 DynamicUser=yes
 ExecStart=/usr/bin/python3 -m http.server 8888 --directory /srv/bundles
 Restart=always
+RestartSec=5
 [Install]
 WantedBy=multi-user.target
 UNIT
+# CERTIFICATES is `acme`, for certificates of Let's Encrypt, or `internal`, for those of an authority on this host.
+tls=""
+[ "$CERTIFICATES" = acme ] || tls="tls internal"
 cat >/etc/caddy/Caddyfile <<CADDY
 {
 	admin off
+	skip_install_trust
 }
 $DOMAIN {
+	$tls
 	reverse_proxy 127.0.0.1:8000
 	header Strict-Transport-Security "max-age=31536000"
 }
 CADDY
+mkdir -p /srv/bundles
 systemctl daemon-reload
-systemctl enable hubstack-proxy hubstack-hub hubstack-bundles caddy
-systemctl restart hubstack-proxy hubstack-hub hubstack-bundles caddy
+systemctl enable hubstack-proxy hubstack-hub hubstack-pack hubstack-bundles caddy
+# The disk may not be attached yet, and packing takes a minute: nothing here waits for either.
+systemctl restart --no-block hubstack-pack hubstack-hub
+systemctl restart hubstack-proxy hubstack-bundles caddy

@@ -18,8 +18,8 @@ from components import Ec2HubCluster, Ec2HubClusterArgs
 from components.ec2_hub_cluster import hub_settings
 from runtime.boot_script import USER_DATA_LIMIT
 from runtime.ec2_spawner import spawner
+from runtime.ec2_spawner.fleet import Home
 from runtime.ec2_spawner.settings import parse_settings
-from tests.stacks import ROOT
 from tests.unit.recording import record
 
 HERE = Path(__file__).parent
@@ -52,11 +52,8 @@ class GoldenSpawner(spawner.Ec2Spawner):
 
 def worker() -> str:
     """What the spawner hands to AWS as the user data of a user's host."""
-    with (
-        # The hub hands some of its own environment on, and the bundle has the locked packages at the spawner's side.
-        mock.patch.dict(os.environ, clear=True),
-        mock.patch.object(spawner, "NOTEBOOK_LOCK", ROOT / "images/notebook/requirements.lock"),
-    ):
+    # The hub hands some of its own environment on.
+    with mock.patch.dict(os.environ, clear=True):
         made = GoldenSpawner(
             config=Config(),
             api_token="the-servers-token",
@@ -67,7 +64,7 @@ def worker() -> str:
             hub=SimpleNamespace(public_host="", base_url="/hub/", api_url="http://10.10.0.10:8081/hub/api"),
         )
         made.server = Server(base_url="/user/ada/")
-        return without_digests(made.user_data())
+        return without_digests(made.user_data(Home("vol-0123456789abcdef0", "ada", "us-east-1a", ""), "0" * 64))
 
 
 def worker_environment() -> str:

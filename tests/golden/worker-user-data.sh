@@ -1,46 +1,104 @@
 #!/bin/bash
-readonly BUNDLES=http://10.10.0.10:8888
+readonly BUNDLE=http://10.10.0.10:8888/notebook.tar.gz
+readonly BUNDLE_SHA256=0000000000000000000000000000000000000000000000000000000000000000
 readonly CPU_PERCENT=100
 readonly ENVIRONMENT=SE9NRT0iL2hvbWUvam92eWFuIgpKUFlfQVBJX1RPS0VOPSJ0aGUtc2VydmVycy10b2tlbiIKSlVQWVRFUkhVQl9BQ1RJVklUWV9JTlRFUlZBTD0iNjAiCkpVUFlURVJIVUJfQUNUSVZJVFlfVVJMPSJodHRwOi8vMTAuMTAuMC4xMDo4MDgxL2h1Yi9hcGkvdXNlcnMvYWRhL2FjdGl2aXR5IgpKVVBZVEVSSFVCX0FQSV9UT0tFTj0idGhlLXNlcnZlcnMtdG9rZW4iCkpVUFlURVJIVUJfQVBJX1VSTD0iaHR0cDovLzEwLjEwLjAuMTA6ODA4MS9odWIvYXBpIgpKVVBZVEVSSFVCX0JBU0VfVVJMPSIvIgpKVVBZVEVSSFVCX0NMSUVOVF9JRD0ianVweXRlcmh1Yi11c2VyLWFkYSIKSlVQWVRFUkhVQl9DT09LSUVfSE9TVF9QUkVGSVhfRU5BQkxFRD0iMCIKSlVQWVRFUkhVQl9ERUZBVUxUX1VSTD0iL2xhYiIKSlVQWVRFUkhVQl9IT1NUPSIiCkpVUFlURVJIVUJfT0FVVEhfQUNDRVNTX1NDT1BFUz0iW1wiYWNjZXNzOnNlcnZlcnMhc2VydmVyPWFkYS9cIiwgXCJhY2Nlc3M6c2VydmVycyF1c2VyPWFkYVwiXSIKSlVQWVRFUkhVQl9PQVVUSF9DQUxMQkFDS19VUkw9Ii91c2VyL2FkYS9vYXV0aF9jYWxsYmFjayIKSlVQWVRFUkhVQl9PQVVUSF9DTElFTlRfQUxMT1dFRF9TQ09QRVM9IltdIgpKVVBZVEVSSFVCX09BVVRIX1NDT1BFUz0iW1wiYWNjZXNzOnNlcnZlcnMhc2VydmVyPWFkYS9cIiwgXCJhY2Nlc3M6c2VydmVycyF1c2VyPWFkYVwiXSIKSlVQWVRFUkhVQl9QVUJMSUNfSFVCX1VSTD0iIgpKVVBZVEVSSFVCX1BVQkxJQ19VUkw9IiIKSlVQWVRFUkhVQl9TRVJWRVJfTkFNRT0iIgpKVVBZVEVSSFVCX1NFUlZJQ0VfUFJFRklYPSIvdXNlci9hZGEvIgpKVVBZVEVSSFVCX1NFUlZJQ0VfVVJMPSJodHRwOi8vMC4wLjAuMDo4ODg4L3VzZXIvYWRhLyIKSlVQWVRFUkhVQl9VU0VSPSJhZGEiClBBVEg9Ii9vcHQvdmVudi9iaW46L3Vzci9sb2NhbC9iaW46L3Vzci9iaW46L2JpbiI=
-readonly HOME_DEVICE=/dev/nvme1n1
-readonly LOCK_SHA256=0000000000000000000000000000000000000000000000000000000000000000
+readonly HOME_DEVICES='/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0 /dev/xvdf'
 readonly MEMORY=1073741824
+readonly MOUNT_DISK='#!/bin/bash
+# Mount a data disk at a host'"'"'s start: mount_disk.sh FOLDER OWNER DEVICE…, whichever device appears within ten minutes.
+#
+# A unit runs it instead of a line in fstab, because a disk may be attached long after the host has started.
+set -euo pipefail
+folder=$1 owner=$2
+shift 2
+mountpoint -q "$folder" && exit 0
+
+found=""
+for _ in $(seq 600); do
+    for device in "$@"; do
+        if [ -b "$device" ]; then
+            found=$device
+            break 2
+        fi
+    done
+    sleep 1
+done
+[ -n "$found" ] || { echo "none of $* has appeared" >&2; exit 1; }
+
+# A new volume reads as zeros. Anything else is somebody'"'"'s data, and a disk that cannot be read is not blank.
+if cmp -s -n 1048576 "$found" /dev/zero; then
+    mkfs.ext4 -q -m 0 "$found"
+fi
+# 1: it was cut off and is repaired.
+e2fsck -p "$found" || [ $? -eq 1 ]
+mkdir -p "$folder"
+mount -t ext4 -o nosuid,nodev "$found" "$folder"
+chown "$owner" "$folder"
+'
 readonly PROCESSES=256
 readonly TMP_BYTES=268435456
 # A user's host: one JupyterLab, as a user without rights. Above stand the values.
+#
+# It reaches the manager and nothing else, so it installs only what the manager has packed for it, with what Debian's
+# machine image brings.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
 
-# The home outlives the host: a disk that is formatted only when it is blank.
-for _ in $(seq 300); do [ -b "$HOME_DEVICE" ] && break; sleep 1; done
-blkid "$HOME_DEVICE" >/dev/null || mkfs.ext4 -q -m 0 -L home "$HOME_DEVICE"
 id jovyan >/dev/null 2>&1 || useradd --uid 1000 --gid 100 --home /home/jovyan --shell /bin/bash jovyan
-mkdir -p /home/jovyan
-grep -q LABEL=home /etc/fstab || echo "LABEL=home /home/jovyan ext4 defaults,nofail,nosuid,nodev 0 2" >>/etc/fstab
-mountpoint -q /home/jovyan || mount /home/jovyan
-chown jovyan:users /home/jovyan
 
-if ! command -v jupyterhub-singleuser >/dev/null && [ ! -x /opt/venv/bin/jupyterhub-singleuser ]; then
-    apt-get update -q
-    apt-get install -qy --no-install-recommends curl git iptables python3-venv
-    curl -fsS -o /tmp/notebook.lock "$BUNDLES/notebook.lock"
-    echo "$LOCK_SHA256  /tmp/notebook.lock" | sha256sum --check --quiet
-    python3 -m venv /opt/venv
-    /opt/venv/bin/pip install --quiet --no-cache-dir --require-hashes -r /tmp/notebook.lock
+if [ ! -x /opt/venv/bin/jupyterhub-singleuser ]; then
+    python3 - "$BUNDLE" "$BUNDLE_SHA256" /var/tmp/notebook.tar.gz <<'FETCH'
+import hashlib, http.client, pathlib, sys, time, urllib.request
+
+address, expected, target = sys.argv[1:]
+for tries_left in reversed(range(60)):
+    told = "it is not what the manager packed"
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(address, timeout=30) as answer, pathlib.Path(target).open("wb") as file:
+            while block := answer.read(1 << 20):
+                digest.update(block)
+                file.write(block)
+    except (OSError, http.client.HTTPException) as error:
+        told = error
+    if digest.hexdigest() == expected:
+        break
+    print(f"{address}: {told}; {tries_left} tries left", flush=True)
+    time.sleep(5)
+else:
+    sys.exit(f"cannot fetch {address}")
+FETCH
+    tar -xzf /var/tmp/notebook.tar.gz -C / --no-same-owner
+    rm /var/tmp/notebook.tar.gz
+    # git and what it needs. Debian's own updates may hold the lock for a while; without git everything else works.
+    for _ in $(seq 12); do
+        compgen -G '/var/cache/hubstack/packages/*.deb' >/dev/null || break
+        dpkg --install /var/cache/hubstack/packages/*.deb && break
+        sleep 10
+    done
 fi
 
-# The metadata service holds this script, and the VPC's resolver answers at its side: both are root's alone.
-cat >/etc/systemd/system/hubstack-filter.service <<'UNIT'
+printf '%s' "$MOUNT_DISK" >/usr/local/sbin/hubstack-mount-disk
+cat >/etc/systemd/system/hubstack-home.service <<UNIT
 [Unit]
-Description=Close the metadata service to users
-Before=hubstack-notebook.service
+Description=The user's home, a disk that outlives the host
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/iptables -I OUTPUT -d 169.254.0.0/16 -m owner ! --uid-owner 0 -j REJECT
-[Install]
-WantedBy=multi-user.target
+ExecStart=/bin/bash /usr/local/sbin/hubstack-mount-disk /home/jovyan jovyan:users $HOME_DEVICES
+UNIT
+# The metadata service holds this script, and the VPC's resolver answers at its side: both are closed to people, and
+# the time service stays open to the host's own. The rule is marked as the kernel's, or systemd-networkd would drop it.
+cat >/etc/systemd/system/hubstack-metadata.service <<'UNIT'
+[Unit]
+Description=Close the metadata service to users
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/ip rule add priority 100 to 169.254.0.0/16 uidrange 1000-4294967294 prohibit protocol kernel
+ExecStop=/usr/sbin/ip rule del priority 100
 UNIT
 umask 077
 printf '%s' "$ENVIRONMENT" | base64 --decode >/etc/hubstack-notebook.env
@@ -48,9 +106,10 @@ umask 022
 cat >/etc/systemd/system/hubstack-notebook.service <<UNIT
 [Unit]
 Description=Single-user server
-Requires=hubstack-filter.service
-After=hubstack-filter.service network-online.target
-RequiresMountsFor=/home/jovyan
+Wants=network-online.target
+Requires=hubstack-home.service hubstack-metadata.service
+After=hubstack-home.service hubstack-metadata.service network-online.target
+StartLimitIntervalSec=0
 [Service]
 User=jovyan
 Group=users
@@ -62,12 +121,15 @@ MemorySwapMax=0
 CPUQuota=$CPU_PERCENT%
 TasksMax=$PROCESSES
 NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ReadWritePaths=/home/jovyan
 TemporaryFileSystem=/tmp:size=$TMP_BYTES,mode=1777,nosuid,nodev
-ProtectSystem=full
 Restart=on-failure
+RestartSec=5
 [Install]
 WantedBy=multi-user.target
 UNIT
 systemctl daemon-reload
-systemctl enable hubstack-filter hubstack-notebook
-systemctl restart hubstack-filter hubstack-notebook
+systemctl enable hubstack-notebook
+systemctl restart --no-block hubstack-notebook
