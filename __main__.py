@@ -3,13 +3,13 @@
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
-from components import Ec2HubCluster, SwarmCluster
+import components
 from components.settings import StackSettings, Topology, parse_settings
 
 
 def deploy_swarm(name: str, settings: StackSettings) -> None:
     """A hub on a Docker Swarm."""
-    cluster = SwarmCluster(name, settings.swarm_cluster())
+    cluster = components.SwarmCluster(name, settings.swarm_cluster())
     pulumi.export("url", cluster.url)
     pulumi.export("password", cluster.password)
     pulumi.export("adminPassword", cluster.adminPassword)
@@ -18,7 +18,7 @@ def deploy_swarm(name: str, settings: StackSettings) -> None:
 
 def deploy_ec2_hub(name: str, settings: StackSettings) -> None:
     """A hub that gives each user an EC2 instance."""
-    cluster = Ec2HubCluster(name, settings.ec2_hub_cluster())
+    cluster = components.Ec2HubCluster(name, settings.ec2_hub_cluster())
     pulumi.export("url", cluster.url)
     pulumi.export("password", cluster.password)
     pulumi.export("adminPassword", cluster.adminPassword)

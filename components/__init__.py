@@ -1,11 +1,18 @@
-"""Jupyter notebook services as Pulumi components."""
+"""Jupyter notebook services as Pulumi components.
 
-from components.ec2_hub_cluster import Ec2HubCluster, Ec2HubClusterArgs
-from components.egress import EgressProfile
-from components.login import Login, LoginProvider
-from components.quotas import FleetQuota, UserQuota
-from components.swarm_cluster import SwarmCluster, SwarmClusterArgs
-from components.users import HubUser
+Each is loaded when it is first used: the AWS SDK alone takes longer to load than a program without it runs.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from components.ec2_hub_cluster import Ec2HubCluster, Ec2HubClusterArgs
+    from components.egress import EgressProfile
+    from components.login import Login, LoginProvider
+    from components.quotas import FleetQuota, UserQuota
+    from components.swarm_cluster import SwarmCluster, SwarmClusterArgs
+    from components.users import HubUser
 
 __all__ = [
     "Ec2HubCluster",
@@ -19,3 +26,27 @@ __all__ = [
     "SwarmClusterArgs",
     "UserQuota",
 ]
+
+_MODULES = {
+    "Ec2HubCluster": "ec2_hub_cluster",
+    "Ec2HubClusterArgs": "ec2_hub_cluster",
+    "EgressProfile": "egress",
+    "FleetQuota": "quotas",
+    "HubUser": "users",
+    "Login": "login",
+    "LoginProvider": "login",
+    "SwarmCluster": "swarm_cluster",
+    "SwarmClusterArgs": "swarm_cluster",
+    "UserQuota": "quotas",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load what is asked for.
+
+    Raises:
+        AttributeError: there is no such component.
+    """
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

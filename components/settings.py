@@ -9,17 +9,19 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from enum import Enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pulumi
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from components.ec2_hub_cluster import Ec2HubClusterArgs, check_ec2_hub_cluster
 from components.egress import EgressProfile
 from components.login import Login, LoginProvider
 from components.quotas import FleetQuota, UserQuota
 from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
 from components.users import HubUser
+
+if TYPE_CHECKING:
+    from components.ec2_hub_cluster import Ec2HubClusterArgs
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
@@ -183,7 +185,7 @@ class StackSettings(_Strict):
             args["ec2"] = self.ec2.model_dump(exclude_none=True)  # pyright: ignore[reportGeneralTypeIssues]  (same keys)
         return args
 
-    def ec2_hub_cluster(self) -> Ec2HubClusterArgs:
+    def ec2_hub_cluster(self) -> "Ec2HubClusterArgs":
         """The arguments of `Ec2HubCluster`."""
         given: Ec2HubClusterArgs = self.ec2.model_dump(exclude_none=True, exclude=set(_SWARM_ALONE))  # pyright: ignore[reportAssignmentType]
         return {
@@ -201,6 +203,9 @@ class StackSettings(_Strict):
         """What the topology's component would refuse."""
         found: list[pulumi.InputPropertyErrorDetails] = []
         if self.topology is Topology.EC2HUB:
+            # Stacks that deploy to no cloud need not wait for its SDK.
+            from components.ec2_hub_cluster import check_ec2_hub_cluster  # noqa: PLC0415
+
             found += check_ec2_hub_cluster(self.ec2_hub_cluster())
             reason = "users have an instance each; `topology: swarm` has managers and workers"
             for key in (key for key in _SWARM_ALONE if getattr(self.ec2, key) is not None):
