@@ -61,6 +61,8 @@ class Registration:
     retain_on_delete: bool
     protect: bool
     urn: str
+    dependencies: list[str]
+    """URNs of all that it waits for: those of `depends_on` and those whose outputs are among its properties."""
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Recorder(mocks.MockMonitor):
                 request.retainOnDelete,
                 request.protect,
                 answer.urn,
+                sorted(request.dependencies),
             )
         )
         return answer
