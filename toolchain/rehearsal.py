@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -33,7 +34,6 @@ class Rehearsal:
     stack: str
     folder: Path
     endpoint: str
-    times: dict[str, float] = field(default_factory=dict[str, float])
 
     @property
     def project(self) -> Path:
@@ -90,11 +90,10 @@ class Rehearsal:
         """Run one step of the engine on the stack and tell its time."""
         say(f"{title} …")
         start = time.monotonic()
-        left_out = [argument for type_ in NOT_SIMULATED for argument in ("--exclude", f"**{type_}::**")]
-        output = self.pulumi(*arguments, "--stack", self.stack, *left_out)
-        self.times[title] = time.monotonic() - start
+        output = self.pulumi(*arguments, "--stack", self.stack, *LEFT_TO_AWS)
+        seconds = time.monotonic() - start
         summary = [line.strip() for line in output.splitlines() if line.strip().endswith(SUMMARY_ENDINGS)]
-        say(f"{title}: {self.times[title]:.0f} s{', ' + '; '.join(summary) if summary else ''}")
+        say(f"{title}: {seconds:.0f} s{', ' + '; '.join(summary) if summary else ''}")
         return output
 
     def pack(self) -> Sequence[str]:
@@ -104,7 +103,19 @@ class Rehearsal:
         return ["--policy-pack", "policies", *configured]
 
 
+LEFT_TO_AWS = [argument for type_ in NOT_SIMULATED for argument in ("--exclude", f"**{type_}::**")]
+"""The engine's arguments that leave out what the simulator lacks."""
+
 SUMMARY_ENDINGS = ("to create", "created", "unchanged", "deleted", "updated")
+
+
+@contextmanager
+def rehearsal_of(stack: str, folder: Path, zone: str) -> Iterator[Rehearsal]:
+    """A stack that can be deployed, with nothing deployed yet, and an AWS that is there as long as the context is."""
+    with simulated_aws(zone) as endpoint:
+        rehearsal = Rehearsal(stack, folder, endpoint)
+        rehearsal.prepare()
+        yield rehearsal
 
 
 def rehearse(stack: str, folder: Path, zone: str) -> list[str]:
@@ -113,17 +124,15 @@ def rehearse(stack: str, folder: Path, zone: str) -> list[str]:
     Raises:
         RehearsalError: a step failed.
     """
-    with simulated_aws(zone) as endpoint:
-        rehearsal = Rehearsal(stack, folder, endpoint)
-        rehearsal.prepare()
-        before = set(inventory(endpoint))
+    with rehearsal_of(stack, folder, zone) as rehearsal:
+        before = set(inventory(rehearsal.endpoint))
         for type_, reason in NOT_SIMULATED.items():
             say(f"left out: {type_} ({reason})")
         rehearsal.step("preview with the policy pack", "preview", *rehearsal.pack())
         rehearsal.step("up", "up", "--yes", "--skip-preview", *rehearsal.pack())
         rehearsal.step("preview after refresh", "preview", "--refresh", "--expect-no-changes")
         rehearsal.step("destroy", "destroy", "--yes", "--skip-preview")
-        return sorted(set(inventory(endpoint)) - before)
+        return sorted(set(inventory(rehearsal.endpoint)) - before)
 
 
 def inventory(endpoint: str) -> list[str]:
