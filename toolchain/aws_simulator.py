@@ -11,6 +11,7 @@ from moto import settings as moto_settings
 from moto.autoscaling.models import AutoScalingBackend, LifecycleHook
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.nat_gateways import NatGateway
 from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.exceptions import NoSuchResource
@@ -89,6 +90,8 @@ def _correct_simulator() -> None:
     ServiceQuotasResponse.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota  # pyright: ignore[reportAttributeAccessIssue]
     ELBv2Backend.create_load_balancer = _load_balancer  # pyright: ignore[reportAttributeAccessIssue]
     AutoScalingBackend.create_lifecycle_hook = _lifecycle_hook  # pyright: ignore[reportAttributeAccessIssue]
+    # Without it the provider reads neither the subnet nor the address of a gateway that it did not make itself.
+    NatGateway.availability_mode = "zonal"  # pyright: ignore[reportAttributeAccessIssue]
     # Read once, when the account is made.
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     # Seconds until a certificate counts as validated.
