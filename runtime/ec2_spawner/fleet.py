@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from runtime.ec2_spawner.pace import Pace
 from runtime.ec2_spawner.settings import Ec2HubSettings
 
 CLUSTER_TAG = "hubstack:cluster"
@@ -29,6 +30,15 @@ THROTTLED = ("RequestLimitExceeded", "Throttling", "ThrottlingException", "EC2Th
 
 FRESH_SECONDS = 2.0
 """How old a description may be that several spawns share: one request serves all who ask within it."""
+
+LAUNCH_BURST = 4
+LAUNCHES_A_SECOND = 2.0
+"""AWS takes 5 launches at once and 2 a second after that (Request throttling for the Amazon EC2 API); so for starts."""
+
+
+def launch_paces() -> dict[str, Pace]:
+    """For each operation that AWS limits more narrowly than users come, how often it may be asked."""
+    return {name: Pace(LAUNCH_BURST, LAUNCHES_A_SECOND) for name in ("run_instances", "start_instances")}
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,30 @@ class FleetError(Exception):
         return self.code in THROTTLED
 
 
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """A description that all who ask at the same time share."""
+
+    def __init__(self, describe: Callable[[], Awaitable[list[T]]]) -> None:
+        """Nothing is described before somebody asks."""
+        self._describe = describe
+        self._found: list[T] = []
+        self._described = -1e9
+        self._describing = asyncio.Lock()
+
+    async def ask(self, *, fresh: bool) -> list[T]:
+        """What is described: begun after the question if it is to be fresh, else at most `FRESH_SECONDS` before."""
+        asked = time.monotonic()
+        async with self._describing:
+            if self._described < (asked if fresh else asked - FRESH_SECONDS):
+                described = time.monotonic()
+                self._found = await self._describe()
+                self._described = described
+            return list(self._found)
+
+
 @dataclass
 class Fleet:
     """Calls to EC2, those that describe batched: all spawns of a moment share one request."""
@@ -90,24 +124,18 @@ class Fleet:
     """Address of the manager; hosts are told it once, when they are launched."""
     run: Callable[..., Awaitable[Any]] = asyncio.to_thread
     """Runs a blocking call; tests replace it."""
-    _hosts: list[Host] = field(default_factory=list[Host])
-    _described: float = -1e9
-    _describing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    paces: Mapping[str, Pace] = field(default_factory=launch_paces)
 
     def __post_init__(self) -> None:
         """Refuse to work without a tag to filter by: an empty filter means every instance of the region."""
         if not self.cluster:
             raise ValueError("a fleet without a cluster's name would be everybody's instances")
+        self._hosts = Shared(lambda: self._asked("describe_instances", self._describe_hosts))
+        self._homes = Shared(lambda: self._asked("describe_volumes", self._describe_homes))
 
     async def hosts(self, *, fresh: bool = False) -> list[Host]:
         """The cluster's instances that are not ended, described at most `FRESH_SECONDS` ago."""
-        asked = time.monotonic()
-        async with self._describing:
-            if self._described < (asked if fresh else asked - FRESH_SECONDS):
-                described = time.monotonic()
-                self._hosts = await self._asked("describe_instances", self._describe_hosts)
-                self._described = described
-            return list(self._hosts)
+        return await self._hosts.ask(fresh=fresh)
 
     async def host_of(self, user: str, *, fresh: bool = False) -> Host | None:
         """The user's instance, or None. Of several, which only a fault could have made, the oldest."""
@@ -115,22 +143,9 @@ class Fleet:
         return min(mine, key=lambda host: (host.launched, host.id)) if mine else None
 
     async def home_of(self, user: str) -> Home | None:
-        """The user's volume, or None."""
-        found = await self._call(
-            "describe_volumes",
-            Filters=[*self._ours(), {"Name": f"tag:{USER_TAG}", "Values": [user]}],
-        )
-        homes = [
-            Home(
-                volume["VolumeId"],
-                user,
-                volume["AvailabilityZone"],
-                next((a["InstanceId"] for a in volume.get("Attachments", []) if a.get("State") != "detached"), ""),
-            )
-            for volume in found["Volumes"]
-            if volume["State"] not in {"deleting", "deleted", "error"}
-        ]
-        return min(homes, key=lambda home: home.id) if homes else None
+        """The user's volume, or None, as AWS has it now."""
+        mine = [home for home in await self._homes.ask(fresh=True) if home.user == user]
+        return min(mine, key=lambda home: home.id) if mine else None
 
     async def make_home(self, user: str, zone: str) -> Home:
         """Make the user's volume, encrypted; asked twice, AWS answers with the same one."""
@@ -214,6 +229,8 @@ class Fleet:
         return await self._asked(operation, getattr(self.client, operation), **arguments)
 
     async def _asked(self, operation: str, call: Callable[..., Any], **arguments: object) -> Any:
+        if operation in self.paces:
+            await self.paces[operation].turn()
         try:
             return await self.run(call, **arguments)
         except ClientError as error:
@@ -232,6 +249,27 @@ class Fleet:
             if _tag(instance, USER_TAG)
         ]
 
+    def _describe_homes(self) -> list[Home]:
+        pages = self.client.get_paginator("describe_volumes").paginate(
+            Filters=[*self._ours(), {"Name": "tag-key", "Values": [USER_TAG]}]
+        )
+        return [
+            Home(
+                volume["VolumeId"],
+                _tag(volume, USER_TAG),
+                volume["AvailabilityZone"],
+                next((a["InstanceId"] for a in volume.get("Attachments", []) if a.get("State") != "detached"), ""),
+            )
+            for page in pages
+            for volume in page["Volumes"]
+            # An operator's copy of a home may carry its user's tag too.
+            if _tag(volume, "Name") == self._name(_tag(volume, USER_TAG), "home")
+            and volume["State"] not in {"deleting", "deleted", "error"}
+        ]
+
+    def _name(self, user: str, what: str) -> str:
+        return f"{self.cluster}-{user}-{what}"
+
     def _ours(self) -> list[dict[str, Any]]:
         return [{"Name": f"tag:{CLUSTER_TAG}", "Values": [self.cluster]}]
 
@@ -239,7 +277,7 @@ class Fleet:
         return [
             {"Key": CLUSTER_TAG, "Value": self.cluster},
             {"Key": USER_TAG, "Value": user},
-            {"Key": "Name", "Value": f"{self.cluster}-{user}-{what}"},
+            {"Key": "Name", "Value": self._name(user, what)},
         ]
 
 

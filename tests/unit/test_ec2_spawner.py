@@ -21,7 +21,7 @@ from traitlets.config import Config
 from runtime.ec2_spawner import pack
 from runtime.ec2_spawner import spawner as module
 from runtime.ec2_spawner.fetch_secrets import write_secrets
-from runtime.ec2_spawner.fleet import CLUSTER_TAG, HOME_DEVICE, USER_TAG, Fleet, FleetError, Home
+from runtime.ec2_spawner.fleet import CLUSTER_TAG, HOME_DEVICE, USER_TAG, Fleet, FleetError, Home, launch_paces
 from runtime.ec2_spawner.settings import Ec2HubSettings
 from runtime.ec2_spawner.spawner import Ec2Spawner
 from runtime.ec2_spawner.sweep import sweep, users_with_servers
@@ -54,7 +54,7 @@ class Cloud:
         return call(**arguments)
 
     def fleet(self, cluster: str = "course") -> Fleet:
-        return Fleet(self.ec2, cluster, self.template, {ZONE: self.subnet["SubnetId"]}, 5, run=self.run)
+        return Fleet(self.ec2, cluster, self.template, {ZONE: self.subnet["SubnetId"]}, 5, run=self.run, paces={})
 
     def launch(self, user: str = "ada", predecessor: str = "") -> str:
         """Launch an instance as the spawner does, and return its id."""
@@ -268,7 +268,7 @@ def test_an_instance_that_somebody_ended_is_reported_and_the_next_start_gets_ano
 def test_a_throttled_description_is_no_reason_to_call_a_server_stopped(cloud: Cloud):
     spawner = spawner_for(cloud)
     asyncio.run(spawner.start())
-    spawner.fleet._described = -1e9
+    spawner.fleet._hosts._described = -1e9
     cloud.faults["_describe_hosts"] = [refusal("DescribeInstances", "RequestLimitExceeded")]
 
     assert asyncio.run(spawner.poll()) is None
@@ -291,6 +291,35 @@ def test_a_fleet_without_a_name_is_refused(cloud: Cloud):
         cloud.fleet("")
 
 
+def test_a_volume_with_the_users_tag_and_another_name_is_never_taken_for_a_home(cloud: Cloud):
+    fleet = cloud.fleet()
+    tags = {CLUSTER_TAG: "course", USER_TAG: "ada", "Name": "course-ada-copy"}
+    specification = {"ResourceType": "volume", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+    cloud.ec2.create_volume(AvailabilityZone=ZONE, Size=5, TagSpecifications=[specification])
+
+    assert asyncio.run(fleet.home_of("ada")) is None
+
+    home = asyncio.run(fleet.make_home("ada", ZONE))
+    assert asyncio.run(fleet.home_of("ada")) == home
+
+
+def test_launches_wait_their_turn_as_aws_limits_them(cloud: Cloud):
+    turns: list[str] = []
+
+    class Counted:
+        async def turn(self) -> None:
+            turns.append(f"before {len(cloud.requests)} requests")
+
+    fleet = cloud.fleet()
+    fleet.paces = dict.fromkeys(launch_paces(), Counted())  # pyright: ignore[reportAttributeAccessIssue]
+    host = asyncio.run(fleet.launch("ada", ZONE, "", ""))
+    asyncio.run(fleet.stop(host))
+    asyncio.run(fleet.start(host))
+
+    assert cloud.requests == ["run_instances", "stop_instances", "start_instances"]
+    assert turns == ["before 0 requests", "before 2 requests"]
+
+
 def test_many_users_at_once_share_their_descriptions(cloud: Cloud):
     users = [f"user{number}" for number in range(20)]
     spawners = [spawner_for(cloud, user) for user in users]
@@ -305,6 +334,7 @@ def test_many_users_at_once_share_their_descriptions(cloud: Cloud):
     assert len(cloud.instances("running")) == len(users)
     assert len(cloud.requests) <= 6 * len(users)
     assert cloud.requests.count("_describe_hosts") < len(users)
+    assert cloud.requests.count("_describe_homes") < len(users) / 2
 
 
 def said_while_starting(spawner: Ec2Spawner) -> list[str]:
@@ -338,11 +368,11 @@ def elsewhere(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, state: str, looks: 
     async def run(call: Callable[..., Any], **arguments: Any) -> Any:
         nonlocal seen
         name = getattr(call, "__name__", "")
-        if name == "describe_volumes":
+        if name == "_describe_homes":
             seen += 1
             if looks is not None and seen > looks and not detached:
                 detached.append({})
-                call.__self__.detach_volume(VolumeId=cloud.home()["VolumeId"], InstanceId=old)
+                cloud.ec2.detach_volume(VolumeId=cloud.home()["VolumeId"], InstanceId=old)
         if name == "detach_volume":
             detached.append(arguments)
         if name == "describe_instances":
@@ -482,7 +512,7 @@ def test_a_server_that_vanishes_is_noticed_and_followed_by_another_with_the_same
     home = cloud.home()["VolumeId"]
     token = spawner.api_token
     cloud.ec2.terminate_instances(InstanceIds=[first["InstanceId"]])
-    spawner.fleet._described = -1e9
+    spawner.fleet._hosts._described = -1e9
 
     assert asyncio.run(spawner.poll()) == 0
     spawner.clear_state()
