@@ -142,9 +142,9 @@ class Fleet:
         mine = [host for host in await self.hosts(fresh=fresh) if host.user == user]
         return min(mine, key=lambda host: (host.launched, host.id)) if mine else None
 
-    async def home_of(self, user: str) -> Home | None:
-        """The user's volume, or None, as AWS has it now."""
-        mine = [home for home in await self._homes.ask(fresh=True) if home.user == user]
+    async def home_of(self, user: str, *, fresh: bool = False) -> Home | None:
+        """The user's volume, or None. One that is younger than the description is made "again", as the same one."""
+        mine = [home for home in await self._homes.ask(fresh=fresh) if home.user == user]
         return min(mine, key=lambda home: home.id) if mine else None
 
     async def make_home(self, user: str, zone: str) -> Home:
