@@ -13,6 +13,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.nat_gateways import NatGateway
 from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
@@ -67,6 +68,8 @@ def simulated_aws(zone: str) -> Iterator[str]:
     """Run the simulator with a hosted zone, Debian's images and the account's quotas in it; gives its address."""
     _correct_simulator()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    # What an earlier simulator of this process held would be in this one as well.
+    moto_api_backend.reset()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
