@@ -277,7 +277,7 @@ class Ec2Spawner(Spawner):
             nonlocal looked
             looked += 1
             # What was known before the launch is tried first: it is nearly always still so.
-            now = home if looked == 1 else await self.fleet.home_of(self.user.name)
+            now = home if looked == 1 else await self.fleet.home_of(self.user.name, fresh=True)
             if now is None:
                 raise FleetError(f"your home {home.id} is gone")
             if now.attached_to == host.id:
