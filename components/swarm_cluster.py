@@ -6,8 +6,6 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from components.aws.account import read_account
-from components.aws.swarm import Workload, swarm_hosts
 from components.aws.swarm_bundle import HUB_DATA, swarm_bundle
 from components.aws.swarm_plan import (
     DEFAULT_ZONES,
@@ -166,6 +164,10 @@ class SwarmCluster(pulumi.ComponentResource):
         return hub.ready.apply(lambda _: address), hub.homes
 
     def _on_ec2(self, ec2: SwarmOnEc2, secrets: HubSecrets) -> tuple[pulumi.Output[str], pulumi.Output[str]]:
+        # Stacks that deploy to no cloud need not wait for its SDK.
+        from components.aws.account import read_account  # noqa: PLC0415
+        from components.aws.swarm import Workload, swarm_hosts  # noqa: PLC0415
+
         args = self._args
         account = read_account(
             hosted_zone_name=ec2["zone"],

@@ -9,17 +9,9 @@ import pulumi_aws as aws
 
 from components.aws.dns import hosted_zone
 from components.aws.hosts import debian_image
-from components.aws.service_quotas import QuotaNeed, account_value, shortfalls
+from components.aws.service_quotas import InstanceSize, QuotaNeed, shortfalls
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class InstanceSize:
-    """What an instance type has."""
-
-    vcpus: int
-    memory_mebibytes: int
 
 
 UNKNOWN_SIZE = InstanceSize(0, 0)
@@ -104,3 +96,12 @@ def instance_size(instance_type: str, opts: pulumi.InvokeOptions) -> InstanceSiz
     """
     found = aws.ec2.get_instance_type(instance_type=instance_type, opts=opts)
     return InstanceSize(found.default_vcpus, found.memory_size)
+
+
+def account_value(opts: pulumi.InvokeOptions) -> Callable[[QuotaNeed], float]:
+    """Reads a limit's value in the account and region of the provider."""
+
+    def value(need: QuotaNeed) -> float:
+        return aws.servicequotas.get_service_quota(service_code=need.service, quota_code=need.code, opts=opts).value
+
+    return value

@@ -1,10 +1,15 @@
-"""AWS's own limits on an account, read before anything is made."""
+"""What a stack needs of AWS's own limits on an account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import pulumi
-import pulumi_aws as aws
+
+@dataclass(frozen=True)
+class InstanceSize:
+    """What an instance type has."""
+
+    vcpus: int
+    memory_mebibytes: int
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,3 @@ def shortfalls(needs: list[QuotaNeed], value: Callable[[QuotaNeed], float]) -> l
                 f"{need.need:g}; ask AWS for more (Service Quotas) or lower hubstack:fleetQuota"
             )
     return found
-
-
-def account_value(opts: pulumi.InvokeOptions) -> Callable[[QuotaNeed], float]:
-    """Reads a limit's value in the account and region of the provider."""
-
-    def value(need: QuotaNeed) -> float:
-        return aws.servicequotas.get_service_quota(service_code=need.service, quota_code=need.code, opts=opts).value
-
-    return value

@@ -7,9 +7,8 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from components.aws.account import InstanceSize
 from components.aws.checks import check_place
-from components.aws.service_quotas import QuotaNeed, elastic_addresses, standard_vcpus, volume_terabytes
+from components.aws.service_quotas import InstanceSize, QuotaNeed, elastic_addresses, standard_vcpus, volume_terabytes
 from components.aws.subnets import plan_subnets
 from components.aws.swarm_bundle import HOMES, HUB_DATA
 

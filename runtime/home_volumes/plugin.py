@@ -83,6 +83,8 @@ def _make_plugin(client: docker.APIClient, plugin: str, image: str, config: dict
         (rootfs / "pool").mkdir(parents=True)
         _unpack_image(client, image, rootfs)
         driver = rootfs / "opt" / "hubstack" / "runtime"
+        # An image that holds the project's services has another version of it.
+        shutil.rmtree(driver / "home_volumes", ignore_errors=True)
         shutil.copytree(RUNTIME / "home_volumes", driver / "home_volumes", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy2(RUNTIME / "__init__.py", driver)
         Path(folder, "config.json").write_text(json.dumps(config))

@@ -7,6 +7,7 @@ any moment goes on in the next.
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     file, folder, state = (Path(argument) for argument in arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     node, deployment = load_node(file), load_deployment(folder)
-    client = docker.APIClient(version="auto", timeout=ENGINE_SECONDS)
+    # The engine that the command line's client talks to as well.
+    client = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"), version="auto", timeout=ENGINE_SECONDS)
     try:
         if node.group and metadata("autoscaling/target-lifecycle-state") == TERMINATED:
             go(client, node)
