@@ -1,9 +1,10 @@
 STACK ?= dev
+REGISTRY ?=
 PYTEST ?=
 ARGS ?=
 QUICK = HUBSTACK_TOOLCHAIN=no toolchain/with
 
-.PHONY: help up preview rehearse down test test-quick lint format lock clean
+.PHONY: help up preview push rehearse down test test-quick lint format lock clean
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -13,6 +14,11 @@ up: setup ## Deploy the stack (STACK=dev) and print its address and password
 
 preview: setup ## Show what `up` would change, with the policy report
 	@toolchain/with toolchain/stack preview $(STACK) $(ARGS)
+
+push: ## Build the images of STACK, push them to REGISTRY and write their digests into the stack's file
+	$(if $(REGISTRY),,$(error usage: make push STACK=<stack> REGISTRY=<registry>, such as <account>.dkr.ecr.<region>.amazonaws.com))
+	@$(MAKE) --no-print-directory setup
+	@$(QUICK) toolchain/push '$(STACK)' '$(REGISTRY)'
 
 rehearse: ## Deploy STACK to a simulated AWS, look for changes, destroy it, and say what is left
 	@HUBSTACK_PLUGINS=aws toolchain/with toolchain/rehearse $(STACK)
