@@ -30,6 +30,8 @@ class Listing:
     id: str
     """Name of an item's id."""
     same: Callable[[Inputs, Item], bool]
+    arguments: Callable[[Inputs], Mapping[str, str]] = lambda _: {}
+    """What AWS must be told to list them."""
 
 
 def has_tags(inputs: Inputs, item: Item) -> bool:
@@ -51,6 +53,10 @@ def _health_check(inputs: Inputs, item: Item) -> bool:
         inputs.get("fqdn"),
         inputs.get("resourcePath"),
     )
+
+
+def _named(key: str) -> Callable[[Inputs, Item], bool]:
+    return lambda inputs, item: item[key] == inputs["name"]
 
 
 LISTINGS = {
@@ -86,19 +92,47 @@ LISTINGS = {
         "describe_launch_templates",
         "LaunchTemplates",
         "LaunchTemplateId",
-        lambda inputs, item: item["LaunchTemplateName"] == inputs["name"],
+        _named("LaunchTemplateName"),
     ),
     "aws:ec2/instance:Instance": Listing("ec2", "describe_instances", "Reservations", "InstanceId", has_tags),
     "aws:ebs/volume:Volume": Listing("ec2", "describe_volumes", "Volumes", "VolumeId", has_tags),
     "aws:route53/healthCheck:HealthCheck": Listing(
         "route53", "list_health_checks", "HealthChecks", "Id", _health_check
     ),
-    "aws:secretsmanager/secret:Secret": Listing(
-        "secretsmanager", "list_secrets", "SecretList", "ARN", lambda inputs, item: item["Name"] == inputs["name"]
+    "aws:secretsmanager/secret:Secret": Listing("secretsmanager", "list_secrets", "SecretList", "ARN", _named("Name")),
+    "aws:dlm/lifecyclePolicy:LifecyclePolicy": Listing(
+        "dlm",
+        "get_lifecycle_policies",
+        "Policies",
+        "PolicyId",
+        lambda inputs, item: item["Description"] == inputs["description"],
+    ),
+    "aws:lb/loadBalancer:LoadBalancer": Listing(
+        "elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerArn", _named("LoadBalancerName")
+    ),
+    "aws:lb/targetGroup:TargetGroup": Listing(
+        "elbv2", "describe_target_groups", "TargetGroups", "TargetGroupArn", _named("TargetGroupName")
+    ),
+    "aws:acm/certificate:Certificate": Listing(
+        "acm",
+        "list_certificates",
+        "CertificateSummaryList",
+        "CertificateArn",
+        lambda inputs, item: item["DomainName"] == inputs["domainName"],
+    ),
+    "aws:efs/fileSystem:FileSystem": Listing("efs", "describe_file_systems", "FileSystems", "FileSystemId", has_tags),
+    "aws:efs/mountTarget:MountTarget": Listing(
+        "efs",
+        "describe_mount_targets",
+        "MountTargets",
+        "MountTargetId",
+        lambda inputs, item: item["SubnetId"] == inputs["subnetId"],
+        lambda inputs: {"FileSystemId": inputs["fileSystemId"]},
     ),
 }
 
 IDENTITIES: Mapping[str, Callable[[Inputs], str]] = {
+    "aws:autoscaling/group:Group": lambda inputs: inputs["name"],
     "aws:cloudwatch/logGroup:LogGroup": lambda inputs: inputs["name"],
     "aws:ec2/route:Route": lambda inputs: f"{inputs['routeTableId']}_{inputs['destinationCidrBlock']}",
     "aws:ec2/routeTableAssociation:RouteTableAssociation": lambda inputs: (
@@ -113,6 +147,12 @@ IDENTITIES: Mapping[str, Callable[[Inputs], str]] = {
 """Kinds whose id, as the provider imports it, follows from the inputs. Whether there is one a refresh finds out."""
 
 MADE_AGAIN = {
+    "aws:acm/certificateValidation:CertificateValidation",
+    "aws:autoscaling/lifecycleHook:LifecycleHook",
+    "aws:efs/backupPolicy:BackupPolicy",
+    "aws:efs/fileSystemPolicy:FileSystemPolicy",
+    "aws:lb/listener:Listener",
+    "aws:lb/targetGroupAttachment:TargetGroupAttachment",
     "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
     "aws:ec2/eipAssociation:EipAssociation",
     "aws:ec2/volumeAttachment:VolumeAttachment",
@@ -157,7 +197,9 @@ def ids_in_account(resource: Mapping[str, Any], client: Client, known: Collectio
     if type_ not in LISTINGS:
         raise UnknownKindError(type_)
     listing = LISTINGS[type_]
-    found = [item[listing.id] for item in _items(client(listing.service), listing) if listing.same(inputs, item)]
+    found = [
+        item[listing.id] for item in _items(client(listing.service), listing, inputs) if listing.same(inputs, item)
+    ]
     return sorted(set(found) - set(known))
 
 
@@ -167,11 +209,12 @@ def state_of(resource: Mapping[str, Any], id_: str) -> dict[str, Any]:
     return {**resource, "id": id_, "outputs": resource.get("inputs", {}) if read_as_made else {}}
 
 
-def _items(client: Any, listing: Listing) -> Iterator[Item]:
+def _items(client: Any, listing: Listing, inputs: Inputs) -> Iterator[Item]:
+    arguments = listing.arguments(inputs)
     for page in (
-        client.get_paginator(listing.operation).paginate()
+        client.get_paginator(listing.operation).paginate(**arguments)
         if client.can_paginate(listing.operation)
-        else [getattr(client, listing.operation)()]
+        else [getattr(client, listing.operation)(**arguments)]
     ):
         for item in page[listing.key]:
             for one in item["Instances"] if listing.key == "Reservations" else [item]:

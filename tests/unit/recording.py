@@ -18,7 +18,7 @@ AWS_ANSWERS: dict[str, Answer] = {
     "aws:index/getPartition:getPartition": lambda _: {"partition": "aws"},
     "aws:index/getRegion:getRegion": lambda _: {"region": "us-east-1"},
     "aws:ec2/getAmi:getAmi": lambda _: {"id": "ami-0123456789abcdef0"},
-    "aws:ec2/getInstanceType:getInstanceType": lambda _: {"defaultVcpus": 2},
+    "aws:ec2/getInstanceType:getInstanceType": lambda _: {"defaultVcpus": 2, "memorySize": 16384},
     "aws:route53/getZone:getZone": lambda _: {"zoneId": "Z123"},
     "aws:servicequotas/getServiceQuota:getServiceQuota": lambda _: {"value": 256},
 }

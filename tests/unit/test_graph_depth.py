@@ -1,19 +1,11 @@
 """How long the engine's critical path through each topology is: every step waits for the one before."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
-from components import Ec2HubCluster, SwarmCluster
 from tests.unit.recording import record
-
-TOPOLOGIES: dict[str, Callable[[], object]] = {
-    "swarm": lambda: SwarmCluster("lab", {"users": [{"name": "ada"}], "addressPool": "10.213.0.0/16"}),
-    "ec2hub": lambda: Ec2HubCluster(
-        "lab", {"domain": "hub.example.org", "zone": "example.org", "users": [{"name": "ada"}], "zones": 3}
-    ),
-}
-"""Each topology at its largest graph."""
+from tests.unit.topologies import TOPOLOGIES
 
 LONGEST = 20
 """Steps that may have to wait for each other."""

@@ -7,7 +7,10 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.unit.recording import record
+from tests.unit.topologies import TOPOLOGIES
 from toolchain.interrupted import adopted, interrupted_changes, interrupted_elsewhere
+from toolchain.interrupted_aws import IDENTITIES, LISTINGS, MADE_AGAIN
 
 VPC = "aws:ec2/vpc:Vpc"
 GROUP = "aws:ec2/securityGroup:SecurityGroup"
@@ -123,3 +126,11 @@ def test_what_was_being_changed_is_read_again_and_not_made_again(client: Callabl
 
     assert interrupted_elsewhere(changing, client) == ({}, [])
     assert interrupted_changes(changing) == [f"urn::{GROUP}::lab"]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_every_kind_that_a_topology_makes_on_aws_can_be_found_again(topology: str):
+    made = {r.type for r in record(TOPOLOGIES[topology]).registrations if r.type.startswith("aws:")}
+
+    # A second budget of the same name is refused by AWS, which tells the owner what there is.
+    assert made - {*LISTINGS, *IDENTITIES, *MADE_AGAIN} <= {"aws:budgets/budget:Budget"}
