@@ -75,9 +75,20 @@ class Swarm:
                     continue
         return None
 
+    def complete(self) -> bool:
+        """Whether every host is in the swarm, and every manager a way in."""
+        managers = [HubAt(f"https://{self.lab.hosts[name].address}:8443") for name in MANAGERS]
+        try:
+            ready = [node["Status"]["State"] == "ready" for node in self.manager().nodes()]
+            return len(ready) == len(self.lab.hosts) and all(ready) and all(m.healthy() for m in managers)
+        except (OSError, docker.errors.APIError):
+            return False
+
     def state(self) -> str:
         """What the managers say, for a failure's message."""
         client = self.manager()
+        if not client.info()["Swarm"]["ControlAvailable"]:
+            return "there is no swarm"
         tasks = [
             (t["Spec"]["ContainerSpec"]["Args"][:3], t["Status"]["State"], t["Status"].get("Err"))
             for t in client.tasks()
@@ -158,7 +169,7 @@ def swarm(hub: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swar
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda host: host.load((hub_image, notebook_image)), made.hosts.values()))
         there = Swarm(made, bundle)
-        there.until("the hub answers", there.answers)
+        there.until("all hosts are there", there.complete)
         yield there
 
 
@@ -284,7 +295,8 @@ def test_the_hub_moves_to_another_manager_when_its_own_is_lost(swarm: Swarm, use
 
     again = LabUser(HubAt(address), "ada")  # pyright: ignore[reportArgumentType]
     again.worker = user.worker
-    swarm.until("the server is reached", lambda: again.session.get(f"{address}/user/ada/api/status").status_code == 200)
+    page = f"{address}/user/ada/lab"
+    swarm.until("the server is reached", lambda: again.session.get(page).url == page)
     assert again.run("cat", "/home/jovyan/note")[1].strip() == "kept"
 
 
