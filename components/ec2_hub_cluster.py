@@ -20,7 +20,7 @@ from components.aws.access import (
 from components.aws.account import Account, read_account
 from components.aws.boot import ManagerBoot, encoded, manager_bundle, manager_user_data
 from components.aws.budget import monthly_budget
-from components.aws.checks import check_place
+from components.aws.checks import check_data_protection, check_place
 from components.aws.costs import monthly_cost
 from components.aws.dns import address_record, https_check
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
@@ -100,6 +100,8 @@ class Ec2HubClusterArgs(TypedDict):
     """Who gets the warning."""
     dataProtection: NotRequired[bool]
     """Whether homes, the hub's database and snapshots outlive `destroy`. Default True."""
+    confirmDataLoss: NotRequired[str]
+    """The domain again, where `dataProtection` is False. Default: none."""
 
 
 @dataclass(frozen=True)
@@ -453,6 +455,9 @@ def check_ec2_hub_cluster(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyE
         errors.append({"property_path": path, "reason": reason})
 
     errors += check_place(args["domain"], args, instance_types(args))
+    errors += check_data_protection(
+        args["domain"], keep=args.get("dataProtection", True), confirmed=args.get("confirmDataLoss", "")
+    )
     errors += _check_network(args)
     names = [user["name"] for user in args["users"]]
     for repeated in repeated_names(names):

@@ -30,7 +30,17 @@ _SECRETS = frozenset({"password", "clientSecret"})
 """Keys that the stack file must hold encrypted."""
 
 _TEXT = _SECRETS | {
-    *("topology", "engine", "advertiseAddress", "domain", "addressPool", "egressProfile", "hubImage", "notebookImage"),
+    *(
+        "topology",
+        "engine",
+        "advertiseAddress",
+        "domain",
+        "addressPool",
+        "confirmDataLoss",
+        "egressProfile",
+        "hubImage",
+        "notebookImage",
+    ),
 }
 """Keys whose value is text; the engine hands the others over as JSON."""
 
@@ -157,6 +167,7 @@ class StackSettings(_Strict):
     notebookImage: str | None = None
     buildFromRegistry: bool = False
     dataProtection: bool = True
+    confirmDataLoss: str = ""
 
     def swarm_cluster(self) -> SwarmClusterArgs:
         """The arguments of `SwarmCluster`."""
@@ -174,6 +185,7 @@ class StackSettings(_Strict):
             "egressProfile": self.egressProfile,
             "buildFromRegistry": self.buildFromRegistry,
             "dataProtection": self.dataProtection,
+            "confirmDataLoss": self.confirmDataLoss,
         }
         if self.password is not None:
             args["password"] = self.password.get_secret_value()
@@ -197,6 +209,7 @@ class StackSettings(_Strict):
             "fleetQuota": self._fleet_quota(),
             "egressProfile": self.egressProfile,
             "dataProtection": self.dataProtection,
+            "confirmDataLoss": self.confirmDataLoss,
         }
 
     def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:

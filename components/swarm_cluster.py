@@ -6,6 +6,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
+from components.aws.checks import check_data_protection
 from components.aws.swarm_bundle import HUB_DATA, swarm_bundle
 from components.aws.swarm_plan import (
     DEFAULT_ZONES,
@@ -85,6 +86,8 @@ class SwarmClusterArgs(TypedDict):
     """Whether images start from a registry's Python image instead of Debian's packages. Default False."""
     dataProtection: NotRequired[bool]
     """Whether homes and the hub's database outlive `destroy`. Default True."""
+    confirmDataLoss: NotRequired[str]
+    """The domain again, on EC2 where `dataProtection` is False. Default: none."""
 
 
 class SwarmCluster(pulumi.ComponentResource):
@@ -336,8 +339,10 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
         if not image and "ec2" in args:
             wrong(key, "hosts on EC2 pull it by digest from a registry; `make push` builds and pushes both images")
     if "ec2" in args:
-        errors += check_swarm_on_ec2(
-            args.get("domain", DEFAULT_DOMAIN), args["ec2"], args.get("addressPool", DEFAULT_POOL)
+        domain = args.get("domain", DEFAULT_DOMAIN)
+        errors += check_swarm_on_ec2(domain, args["ec2"], args.get("addressPool", DEFAULT_POOL))
+        errors += check_data_protection(
+            domain, keep=args.get("dataProtection", True), confirmed=args.get("confirmDataLoss", "")
         )
     errors += check_login(args.get("login", {}), names)
     errors += check_user_quota(args.get("userQuota", {}))

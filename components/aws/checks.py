@@ -50,3 +50,14 @@ def check_place(
     if budget and "@" not in args.get("budgetEmail", ""):
         wrong("budgetEmail", "a budget needs the address that is warned")
     return errors
+
+
+def check_data_protection(domain: str, *, keep: bool, confirmed: str) -> list[pulumi.InputPropertyErrorDetails]:
+    """Whether who asks for the loss of homes and database said so twice: `destroy` on AWS has no undo."""
+    if keep or confirmed == domain:
+        return []
+    reason = (
+        f"dataProtection is false, so that destroy deletes every home and the hub's database; "
+        f"if that is meant, set this to the domain, {domain}"
+    )
+    return [{"property_path": "confirmDataLoss", "reason": reason}]

@@ -18,7 +18,7 @@ class Invitation:
 
 
 def read_invitation(secrets: Any, secret: str) -> Invitation | None:
-    """The invitation in `secret`; None while nobody has written one.
+    """The invitation in `secret`; None while nobody has written one, or when the owner has withdrawn it with `{}`.
 
     Args:
         secrets: boto3's client of Secrets Manager.
@@ -31,7 +31,7 @@ def read_invitation(secrets: Any, secret: str) -> Invitation | None:
             return None
         raise
     document = json.loads(text)
-    return Invitation(document["token"], tuple(document["managers"]))
+    return Invitation(document["token"], tuple(document["managers"])) if document else None
 
 
 def write_invitation(secrets: Any, secret: str, invitation: Invitation) -> None:

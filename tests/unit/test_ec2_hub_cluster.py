@@ -125,7 +125,7 @@ def test_disks_are_encrypted_and_the_database_is_retained_unless_the_stack_says_
     [template] = of_type(recorder, "aws:ec2/launchTemplate:LaunchTemplate").values()
     [manager] = of_type(recorder, "aws:ec2/instance:Instance").values()
     [data] = of_type(recorder, "aws:ebs/volume:Volume").values()
-    [loose] = of_type(build(dataProtection=False), "aws:ebs/volume:Volume").values()
+    [loose] = of_type(build(dataProtection=False, confirmDataLoss="hub.example.org"), "aws:ebs/volume:Volume").values()
 
     assert data.properties["encrypted"] is True
     assert manager.properties["rootBlockDevice"]["encrypted"] is True
@@ -241,6 +241,8 @@ def test_the_graph_is_the_same_every_time():
             "hold 1521 hosts; 3000 servers are allowed",
         ),
         ({"workerType": "small"}, "'small' is no instance type"),
+        ({"dataProtection": False}, "destroy deletes every home"),
+        ({"dataProtection": False, "confirmDataLoss": "yes"}, "set this to the domain, hub.example.org"),
         ({"image": "debian"}, "'debian' is no id of a machine image"),
         ({"users": [{"name": "a"}, {"name": "a"}]}, "a is listed more than once"),
         ({"users": []}, "nobody could log in"),
