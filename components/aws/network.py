@@ -61,49 +61,10 @@ def network(
         gateway_id=gateway.id,
         opts=opts,
     )
-    public: list[aws.ec2.Subnet] = []
-    private: list[aws.ec2.Subnet] = []
-    inward: list[aws.ec2.RouteTable] = []
-    nats: list[aws.ec2.NatGateway] = []
+    parts: list[_ZonePart] = []
     for zone, public_cidr, private_cidr in zip(zones, plan.public, plan.private, strict=True):
-        label = f"{name}-{zone}"
-        for kind, cidr, subnets in (("public", public_cidr, public), ("private", private_cidr, private)):
-            subnets.append(
-                aws.ec2.Subnet(
-                    f"{label}-{kind}",
-                    vpc_id=vpc.id,
-                    cidr_block=cidr,
-                    availability_zone=zone,
-                    map_public_ip_on_launch=False,
-                    tags={"Name": f"{label}-{kind}"},
-                    opts=opts,
-                )
-            )
-        aws.ec2.RouteTableAssociation(f"{label}-public", route_table_id=outward.id, subnet_id=public[-1].id, opts=opts)
-        if nat_per_zone or not nats:
-            address = aws.ec2.Eip(f"{label}-nat", domain="vpc", tags={"Name": f"{label}-nat"}, opts=opts)
-            nats.append(
-                aws.ec2.NatGateway(
-                    label,
-                    subnet_id=public[-1].id,
-                    allocation_id=address.id,
-                    tags={"Name": label},
-                    opts=opts,
-                )
-            )
-        inward.append(
-            aws.ec2.RouteTable(f"{label}-private", vpc_id=vpc.id, tags={"Name": f"{label}-private"}, opts=opts)
-        )
-        aws.ec2.Route(
-            f"{label}-private",
-            route_table_id=inward[-1].id,
-            destination_cidr_block=EVERYWHERE,
-            nat_gateway_id=nats[-1].id,
-            opts=opts,
-        )
-        aws.ec2.RouteTableAssociation(
-            f"{label}-private", route_table_id=inward[-1].id, subnet_id=private[-1].id, opts=opts
-        )
+        gateways = [part.nat for part in parts] if not nat_per_zone else []
+        parts.append(_zone(f"{name}-{zone}", vpc, outward, zone, public_cidr, private_cidr, gateways[:1], opts))
     region = aws.get_region_output(opts=pulumi.InvokeOptions(parent=opts.parent)).region
     # Free of charge, and S3 traffic does not pass the NAT gateway.
     aws.ec2.VpcEndpoint(
@@ -111,12 +72,65 @@ def network(
         vpc_id=vpc.id,
         service_name=region.apply(lambda place: f"com.amazonaws.{place}.s3"),
         vpc_endpoint_type="Gateway",
-        route_table_ids=[table.id for table in (outward, *inward)],
+        route_table_ids=[outward.id, *(part.inward.id for part in parts)],
         tags={"Name": f"{name}-s3"},
         opts=opts,
     )
     _flow_logs(name, vpc, opts)
-    return Network(vpc, plan.vpc, tuple(public), tuple(private))
+    return Network(vpc, plan.vpc, tuple(part.public for part in parts), tuple(part.private for part in parts))
+
+
+@dataclass(frozen=True)
+class _ZonePart:
+    public: aws.ec2.Subnet
+    private: aws.ec2.Subnet
+    inward: aws.ec2.RouteTable
+    """Routes of the private subnet."""
+    nat: aws.ec2.NatGateway
+    """The gateway that the private subnet leaves by, in this zone or another."""
+
+
+def _zone(
+    label: str,
+    vpc: aws.ec2.Vpc,
+    outward: aws.ec2.RouteTable,
+    zone: str,
+    public_cidr: str,
+    private_cidr: str,
+    gateways: Sequence[aws.ec2.NatGateway],
+    opts: pulumi.ResourceOptions,
+) -> _ZonePart:
+    """The subnets of a zone; a NAT gateway of its own unless there is one in `gateways`."""
+
+    def subnet(kind: str, cidr: str) -> aws.ec2.Subnet:
+        return aws.ec2.Subnet(
+            f"{label}-{kind}",
+            vpc_id=vpc.id,
+            cidr_block=cidr,
+            availability_zone=zone,
+            map_public_ip_on_launch=False,
+            tags={"Name": f"{label}-{kind}"},
+            opts=opts,
+        )
+
+    public, private = subnet("public", public_cidr), subnet("private", private_cidr)
+    aws.ec2.RouteTableAssociation(f"{label}-public", route_table_id=outward.id, subnet_id=public.id, opts=opts)
+    nat = gateways[0] if gateways else _nat_gateway(label, public, opts)
+    inward = aws.ec2.RouteTable(f"{label}-private", vpc_id=vpc.id, tags={"Name": f"{label}-private"}, opts=opts)
+    aws.ec2.Route(
+        f"{label}-private",
+        route_table_id=inward.id,
+        destination_cidr_block=EVERYWHERE,
+        nat_gateway_id=nat.id,
+        opts=opts,
+    )
+    aws.ec2.RouteTableAssociation(f"{label}-private", route_table_id=inward.id, subnet_id=private.id, opts=opts)
+    return _ZonePart(public, private, inward, nat)
+
+
+def _nat_gateway(label: str, subnet: aws.ec2.Subnet, opts: pulumi.ResourceOptions) -> aws.ec2.NatGateway:
+    address = aws.ec2.Eip(f"{label}-nat", domain="vpc", tags={"Name": f"{label}-nat"}, opts=opts)
+    return aws.ec2.NatGateway(label, subnet_id=subnet.id, allocation_id=address.id, tags={"Name": label}, opts=opts)
 
 
 def interface_endpoints(
