@@ -25,6 +25,14 @@ AWS_ANSWERS: dict[str, Answer] = {
 """What an account with enough of everything answers."""
 
 
+CERTIFICATE_PROOF: dict[str, Any] = {
+    "domainValidationOptions": [
+        {"resourceRecordName": "_proof", "resourceRecordType": "CNAME", "resourceRecordValue": "_value"}
+    ]
+}
+"""The record by which AWS wants a name proved."""
+
+
 class _Mocks(mocks.Mocks):
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self.answers = answers
@@ -34,6 +42,9 @@ class _Mocks(mocks.Mocks):
             "arn": f"arn:aws:service:us-east-1:123456789012:{args.name}",
             "bucket": f"{args.name}-bucket",
             **args.inputs,
+            **CERTIFICATE_PROOF,
+            "dnsName": f"{args.name}.example.aws",
+            "latestVersion": 7,
             "mountpoint": f"/volumes/{args.name}",
             "imageId": f"sha256:{args.name}",
             "path": f"build/images/{args.name}",
@@ -60,6 +71,7 @@ class Registration:
     properties: dict[str, Any]
     retain_on_delete: bool
     protect: bool
+    ignore_changes: list[str]
     urn: str
     dependencies: list[str]
     """URNs of all that it waits for: those of `depends_on` and those whose outputs are among its properties."""
@@ -88,6 +100,7 @@ class Recorder(mocks.MockMonitor):
                 json_format.MessageToDict(request.object),
                 request.retainOnDelete,
                 request.protect,
+                list(request.ignoreChanges),
                 answer.urn,
                 sorted(request.dependencies),
             )
