@@ -22,7 +22,7 @@ NAMESPACE_LABEL = "com.docker.stack.namespace"
 GONE_AFTER = timedelta(minutes=10)
 """How long a host may be away before it is taken out of the swarm: a reboot takes less."""
 
-VERSION_LENGTH = 8
+VERSION_LENGTH = 12
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ def forget(client: docker.APIClient, node: Json) -> None:
 def keep_secrets(client: docker.APIClient, stack: str, secrets: Any, hub_secret: str) -> str:
     """Put the hub's secrets into the swarm, and return the version that their names end in.
 
-    The names hold the version's id, which says nothing of the values.
+    A secret of the swarm cannot be changed: other values are other secrets, and tasks that run keep theirs.
 
     Args:
         client: the leader's engine.
@@ -75,13 +75,21 @@ def keep_secrets(client: docker.APIClient, stack: str, secrets: Any, hub_secret:
         hub_secret: ARN of the secret that holds them, an object by name.
     """
     found = secrets.get_secret_value(SecretId=hub_secret)
-    version = str(found["VersionId"])[:VERSION_LENGTH]
+    version = version_name(found["VersionId"])
     present = {secret["Spec"]["Name"] for secret in client.secrets()}
     for name, value in sorted(json.loads(found["SecretString"]).items()):
         full = f"{stack}-{name}-{version}"
         if full not in present:
             client.create_secret(full, str(value).encode(), {STACK_LABEL: stack})
     return version
+
+
+def version_name(version_id: str) -> str:
+    """What the names of a version's secrets end in; it says nothing of the values.
+
+    A digest, since ids of versions that Pulumi's provider wrote all begin alike and end in a counter.
+    """
+    return hashlib.sha256(version_id.encode()).hexdigest()[:VERSION_LENGTH]
 
 
 def deploy(stack: str, folder: Path, version: str, applied: Path) -> bool:
