@@ -3,14 +3,11 @@
 import base64
 import binascii
 import functools
-import gzip
-import io
 import json
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from policies.bundle import bundled_file
 from policies.reader import UNKNOWN, Value, as_mapping, read
 from policies.registry import Finding, Judge, undecided
 
@@ -55,9 +52,6 @@ def _decoded(data: str) -> Settings:
 
 def _bundled(content: str) -> Settings:
     try:
-        raw = gzip.decompress(base64.b64decode(content, validate=True))
-        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
-            file = archive.extractfile(SETTINGS_FILE)
-            return as_mapping(json.loads(file.read())) if file else {}
-    except (binascii.Error, ValueError, OSError, EOFError, KeyError, tarfile.TarError, zlib.error):
+        return as_mapping(json.loads(bundled_file(content, SETTINGS_FILE) or b""))
+    except ValueError:
         return {}

@@ -16,7 +16,10 @@ CHECK_MODULES = (
     "policies.exposure.containers",
     "policies.exposure.hosts",
     "policies.exposure.roles",
+    "policies.exposure.load_balancers",
+    "policies.exposure.stack_files",
     "policies.data.disks",
+    "policies.data.file_systems",
 )
 
 for module in CHECK_MODULES:

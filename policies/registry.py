@@ -1,7 +1,7 @@
 """Checks and the few policy objects that run them: the SDK decodes every resource once for each object."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pulumi_policy import (
@@ -16,6 +16,7 @@ from pulumi_policy import (
 )
 
 from policies.reader import Value, read
+from policies.stack_file import carried
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,15 @@ class Registry:
         properties: Any,
         config: Mapping[str, Any],
     ) -> Iterator[tuple[Check, Finding]]:
-        """What the family's checks (all with None) find on a resource."""
+        """What the family's checks (all with None) find on a resource and on what it carries."""
         disabled: list[str] = config.get("disabled") or []
         for check in self.checks:
             if (family is None or check.family == family) and type_ in check.types and check.id not in disabled:
                 for finding in check.judge(name, properties, config):
                     yield check, finding
+        for part in carried(type_, properties):
+            for check, finding in self.findings(family, part.type, part.name, part.properties, config):
+                yield check, replace(finding, message=f"{part.name} of its stack file: {finding.message}")
 
     def stack_findings(
         self, resources: Sequence[StackResource], config: Mapping[str, Any]

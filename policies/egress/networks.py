@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.egress_guard import is_egress_guard
 from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import UNKNOWN, Value, as_mapping, items, label, read
 from policies.registry import REGISTRY, Finding, undecided, violation
@@ -56,7 +57,11 @@ def network_not_attachable(_name: str, properties: Value, _config: Mapping[str, 
     remediation="Join networks of the stack instead.",
 )
 def no_host_network(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Nothing runs on the host's network or on the default bridge (CIS Docker 5.10, 5.30)."""
+    """Nothing but the egress guard runs on the host's network, and nothing on the default bridge.
+
+    CIS Docker 5.10, 5.30.
+    """
+    forbidden = ("bridge",) if is_egress_guard(properties) else ("host", "bridge")
     mode = read(properties, "networkMode")
     if mode is UNKNOWN:
         yield undecided("networkMode")
@@ -65,7 +70,7 @@ def no_host_network(_name: str, properties: Value, _config: Mapping[str, Any]) -
     networks = [*items(properties, "taskSpec", "networksAdvanceds"), *items(properties, "networksAdvanceds")]
     for network in networks:
         for key in ("id", "name"):
-            if read(network, key) in ("host", "bridge"):
+            if read(network, key) in forbidden:
                 yield violation(f"joins the network {read(network, key)!r}")
 
 

@@ -1,9 +1,9 @@
 """IAM documents: no star where a name would do."""
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
+from policies.iam_documents import as_list, statements
 from policies.reader import UNKNOWN, Value, as_mapping, read
 from policies.registry import REGISTRY, Finding, undecided, violation
 from policies.resource_types import IAM_POLICY, ROLE, ROLE_ATTACHMENT, ROLE_POLICY
@@ -18,22 +18,8 @@ ADMINISTRATORS = (
 )
 
 
-def _list(value: Value) -> list[Value]:
-    if value is None:
-        return []
-    return cast("list[Value]", value) if isinstance(value, list) else [value]
-
-
-def _statements(text: Value) -> Iterator[Mapping[str, Value]]:
-    try:
-        document = as_mapping(json.loads(str(text)))
-    except ValueError:
-        return
-    yield from (as_mapping(statement) for statement in _list(document.get("Statement")))
-
-
 def _allowing(text: Value) -> Iterator[Mapping[str, Value]]:
-    yield from (statement for statement in _statements(text) if statement.get("Effect") == "Allow")
+    yield from (statement for statement in statements(text) if statement.get("Effect") == "Allow")
 
 
 @REGISTRY.check(
@@ -52,7 +38,7 @@ def role_actions(_name: str, properties: Value, _config: Mapping[str, Any]) -> I
     for statement in _allowing(text):
         if "NotAction" in statement:
             yield violation("allows everything but some actions (NotAction)")
-        for action in _list(statement.get("Action")):
+        for action in as_list(statement.get("Action")):
             if str(action).endswith("*") and not str(action).split(":")[-1].startswith(READING):
                 yield violation(f"allows {action}")
 
@@ -70,10 +56,10 @@ def role_resources(_name: str, properties: Value, _config: Mapping[str, Any]) ->
     if text is UNKNOWN:
         return
     for statement in _allowing(text):
-        changing = [a for a in _list(statement.get("Action")) if not str(a).split(":")[-1].startswith(READING)]
+        changing = [a for a in as_list(statement.get("Action")) if not str(a).split(":")[-1].startswith(READING)]
         # An operator without a key limits nothing.
         limited = any(as_mapping(keys) for keys in as_mapping(statement.get("Condition")).values())
-        if changing and "*" in _list(statement.get("Resource")) and not limited:
+        if changing and "*" in as_list(statement.get("Resource")) and not limited:
             yield violation(f"allows {', '.join(map(str, changing))} on everything")
 
 
@@ -93,7 +79,7 @@ def role_trust(_name: str, properties: Value, _config: Mapping[str, Any]) -> Ite
     for statement in _allowing(text):
         principal = statement.get("Principal")
         named = as_mapping(principal)
-        if principal == "*" or any("*" in _list(value) for value in named.values()):
+        if principal == "*" or any("*" in as_list(value) for value in named.values()):
             yield violation("lets anybody take it on")
 
 

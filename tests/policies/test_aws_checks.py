@@ -64,6 +64,32 @@ def allow(action: Any, resource: Any = "arn:aws:s3:::b/k", **more: Any) -> Prope
     return {"policy": document({"Effect": "Allow", "Action": action, "Resource": resource, **more})}
 
 
+def answering(kind: Any, protocol: str | None = None) -> Properties:
+    """A listener on plain HTTP."""
+    action = {"type": kind, **({"redirect": {"protocol": protocol}} if protocol else {})}
+    return {"protocol": "HTTP", "defaultActions": [action]}
+
+
+def encrypting(policy: Any) -> Properties:
+    return {"protocol": "HTTPS", "sslPolicy": policy}
+
+
+PLAIN = {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def mounting(**changes: Any) -> Properties:
+    """A file system's policy with one statement, which refuses plain transport but for `changes`."""
+    refusing = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["*"], "Resource": ["*"], "Condition": PLAIN}
+    return {"policy": document({**refusing, **changes})}
+
+
+def bundle(stack_file: Any) -> Properties:
+    """A bundle whose stack file is `stack_file`; None for a bundle without one."""
+    text = stack_file if isinstance(stack_file, str) else json.dumps(stack_file)
+    files = {} if stack_file is None else {"stack.json": text.encode()}
+    return {"contentBase64": base64.b64encode(archive({"hub-settings.json": b"{}", **files})).decode()}
+
+
 CASES: list[tuple[str, str, Properties, str]] = [
     ("security-group-ingress", types.INGRESS_RULE, alone(443, 443, WORLD), "passes"),
     ("security-group-ingress", types.INGRESS_RULE, alone(8081, 8081, "10.0.0.0/8"), "passes"),
@@ -209,6 +235,58 @@ CASES: list[tuple[str, str, Properties, str]] = [
     ("record-lifetime", types.RECORD, {"ttl": 60}, "passes"),
     ("record-lifetime", types.RECORD, {"ttl": 86400}, "refused"),
     ("record-lifetime", types.RECORD, {"ttl": UNKNOWN}, "undecided"),
+    ("listener-tls", types.LISTENER, {"protocol": "HTTPS"}, "passes"),
+    ("listener-tls", types.LISTENER, {"protocol": "TLS"}, "passes"),
+    ("listener-tls", types.LISTENER, answering("redirect", "HTTPS"), "passes"),
+    ("listener-tls", types.LISTENER, answering("redirect", "#{protocol}"), "refused"),
+    ("listener-tls", types.LISTENER, answering("forward"), "refused"),
+    ("listener-tls", types.LISTENER, {"protocol": "HTTP"}, "refused"),
+    ("listener-tls", types.OLD_LISTENER, {"protocol": "TCP"}, "refused"),
+    ("listener-tls", types.LISTENER, {}, "refused"),
+    ("listener-tls", types.LISTENER, {"protocol": UNKNOWN}, "undecided"),
+    ("listener-tls", types.LISTENER, answering(UNKNOWN), "undecided"),
+    ("listener-tls-version", types.LISTENER, encrypting("ELBSecurityPolicy-TLS13-1-2-2021-06"), "passes"),
+    ("listener-tls-version", types.LISTENER, encrypting("ELBSecurityPolicy-FS-1-2-Res-2020-10"), "passes"),
+    ("listener-tls-version", types.LISTENER, encrypting("ELBSecurityPolicy-TLS13-1-0-2021-06"), "refused"),
+    ("listener-tls-version", types.OLD_LISTENER, encrypting("ELBSecurityPolicy-2016-08"), "refused"),
+    ("listener-tls-version", types.LISTENER, {"protocol": "TLS"}, "refused"),
+    ("listener-tls-version", types.LISTENER, answering("redirect", "HTTPS"), "passes"),
+    ("listener-tls-version", types.LISTENER, encrypting(UNKNOWN), "undecided"),
+    ("target-tls", types.TARGET_GROUP, {"protocol": "HTTPS"}, "passes"),
+    ("target-tls", types.TARGET_GROUP, {"targetType": "lambda"}, "passes"),
+    ("target-tls", types.OLD_TARGET_GROUP, {"protocol": "HTTP"}, "refused"),
+    ("target-tls", types.TARGET_GROUP, {}, "refused"),
+    ("target-tls", types.TARGET_GROUP, {"protocol": UNKNOWN}, "undecided"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(), "passes"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(Principal="*", Action="elasticfilesystem:*"), "passes"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(Effect="Allow"), "refused"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(Principal={"AWS": "arn:aws:iam::1:root"}), "refused"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(Action=["elasticfilesystem:ClientWrite"]), "refused"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, mounting(Condition={}), "refused"),
+    (
+        "file-system-tls",
+        types.FILE_SYSTEM_POLICY,
+        mounting(Condition={**PLAIN, "StringEquals": {"aws:SourceVpc": "vpc-1"}}),
+        "refused",
+    ),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, {"policy": "no document"}, "refused"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, {}, "refused"),
+    ("file-system-tls", types.FILE_SYSTEM_POLICY, {"policy": UNKNOWN}, "passes"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": {"status": "ENABLED"}}, "passes"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": {"status": "DISABLED"}}, "refused"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {}, "refused"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": UNKNOWN}, "undecided"),
+    ("stack-file-readable", types.BUNDLE, bundle({"services": {"hub": {"image": "i"}}}), "passes"),
+    ("stack-file-readable", types.BUNDLE, bundle(None), "passes"),
+    ("stack-file-readable", types.BUNDLE, bundle("services: {}"), "refused"),
+    ("stack-file-readable", types.BUNDLE, bundle([]), "refused"),
+    ("stack-file-readable", types.BUNDLE, bundle({}), "refused"),
+    ("stack-file-readable", types.BUNDLE, bundle({"services": {"hub": "image"}}), "refused"),
+    ("stack-file-readable", types.BUNDLE, {"contentBase64": UNKNOWN}, "undecided"),
+    ("stack-file-secrets", types.BUNDLE, bundle({"secrets": {"key": {"external": True}}}), "passes"),
+    ("stack-file-secrets", types.BUNDLE, bundle(None), "passes"),
+    ("stack-file-secrets", types.BUNDLE, bundle({"secrets": {"key": {"file": "./key"}}}), "refused"),
+    ("stack-file-secrets", types.BUNDLE, {"contentBase64": UNKNOWN}, "undecided"),
 ]
 
 
