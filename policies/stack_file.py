@@ -70,6 +70,7 @@ def service_properties(service: Mapping[str, Value], networks: Mapping[str, Valu
         "taskSpec": {
             "containerSpec": {
                 "image": service.get("image", ""),
+                "commands": _words(service.get("entrypoint")),
                 "args": _words(service.get("command")),
                 "env": dict(_pairs(service.get("environment"))),
                 "readOnly": service.get("read_only"),

@@ -47,6 +47,7 @@ def test_an_open_profile_passes_where_it_is_allowed_and_nowhere_else():
 GUARD_WEAKENINGS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
     ("no-privileges", lambda p: p.update(labels=[{"label": "hubstack.role", "value": "hub"}])),
     ("no-privileges", lambda p: container(p).update(args=["sh", "-c", "sleep infinity"])),
+    ("no-privileges", lambda p: container(p).update(commands=["sh", "-c", "sleep infinity"])),
     ("no-privileges", lambda p: container(p)["capAdds"].append("CAP_SYS_ADMIN")),
     ("no-privileges", lambda p: container(p).update(args=[])),
     ("capabilities-dropped", lambda p: container(p).pop("capDrops")),
