@@ -9,7 +9,7 @@ import pulumi
 
 from components.aws.checks import check_place
 from components.aws.service_quotas import InstanceSize, QuotaNeed, elastic_addresses, standard_vcpus, volume_terabytes
-from components.aws.subnets import plan_subnets
+from components.aws.subnets import MOST_ZONES, plan_subnets
 from components.aws.swarm_bundle import HOMES, HUB_DATA
 
 DEFAULT_CIDR = "10.10.0.0/16"
@@ -20,6 +20,9 @@ DEFAULT_WORKERS = 2
 DEFAULT_WORKER_TYPE = "m6i.xlarge"
 FEWEST_ZONES = 2
 """A load balancer stands in two zones at least."""
+
+ENGINE_NETWORKS = "172.20.0.0/16"
+"""What the hosts' engines cut their bridges from; `boot/swarm_node.sh` tells them. A host there could not be reached."""
 
 MANAGER_COUNTS = (1, 3, 5, 7)
 """Odd, so that no half is a majority; more than seven slow Swarm down (Docker's administration guide)."""
@@ -41,7 +44,10 @@ class SwarmOnEc2(TypedDict):
     zone: str
     """Name of the public hosted zone in Route 53 that `domain` lies in."""
     cidr: NotRequired[str]
-    """Private range of the VPC, /16 to /20; it must not overlap `addressPool`. Default 10.10.0.0/16."""
+    """Private range of the VPC, /16 to /20. Default 10.10.0.0/16.
+
+    It must overlap neither `addressPool` nor 172.20.0.0/16, which engines use themselves.
+    """
     zones: NotRequired[int]
     """Availability zones, 2 to 4. Default 3."""
     natPerZone: NotRequired[bool]
@@ -119,14 +125,23 @@ def check_swarm_on_ec2(domain: str, args: SwarmOnEc2, pool: str) -> list[pulumi.
         errors.append({"property_path": path, "reason": reason})
 
     zones = args.get("zones", DEFAULT_ZONES)
-    if zones < FEWEST_ZONES:
-        wrong("zones", f"{zones} is too few; a load balancer stands in {FEWEST_ZONES} at least")
+    if not FEWEST_ZONES <= zones <= MOST_ZONES:
+        wrong(
+            "zones", f"{zones} zones; {FEWEST_ZONES} to {MOST_ZONES}: a load balancer stands in {FEWEST_ZONES} at least"
+        )
+    taken = {"hubstack:addressPool": pool, "the networks that the hosts' engines make for themselves,": ENGINE_NETWORKS}
     try:
-        vpc = ipaddress.IPv4Network(plan_subnets(args.get("cidr", DEFAULT_CIDR), zones).vpc)
-        if vpc.overlaps(ipaddress.ip_network(pool)):
-            wrong("cidr", f"{vpc} overlaps hubstack:addressPool {pool}; hosts and servers need ranges of their own")
+        # As many zones as there may be, so that a mistake in their number is none in the range.
+        vpc = ipaddress.IPv4Network(plan_subnets(args.get("cidr", DEFAULT_CIDR), MOST_ZONES).vpc)
+        for owner, text in taken.items():
+            if _overlap(str(vpc), text):
+                wrong("cidr", f"{vpc} overlaps {owner} {text}; hosts and servers need ranges of their own")
     except ValueError as error:
         wrong("cidr", str(error))
+    if _overlap(pool, ENGINE_NETWORKS):
+        wrong(
+            "addressPool", f"{pool} overlaps {ENGINE_NETWORKS}, which the hosts' engines use for networks of their own"
+        )
     managers, workers = args.get("managers", DEFAULT_MANAGERS), args.get("workers", DEFAULT_WORKERS)
     if managers not in MANAGER_COUNTS:
         wrong("managers", f"{managers} managers; {', '.join(map(str, MANAGER_COUNTS))}: a swarm needs a majority")
@@ -148,3 +163,11 @@ def deployment(
         "hub_data": str(HUB_DATA),
         "open_subnet": open_subnet,
     }
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two ranges have an address in common; what is no range, which other checks report, has none."""
+    try:
+        return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))
+    except ValueError:
+        return False

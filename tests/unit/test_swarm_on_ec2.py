@@ -23,7 +23,7 @@ from components.aws.account import UNKNOWN_SIZE, InstanceSize
 from components.aws.file_system import over_tls_alone
 from components.aws.swarm_access import registries, repository_arns
 from components.aws.swarm_bundle import node_user_data
-from components.aws.swarm_plan import check_capacity, quota_needs, servers_that_fit
+from components.aws.swarm_plan import ENGINE_NETWORKS, check_capacity, quota_needs, servers_that_fit
 from components.docker.labels import Role
 from components.docker.service import Placement, PlatformService
 from components.docker.stack_document import IDLE_NETWORK, ConfigFile, Overlay, stack_document
@@ -593,8 +593,8 @@ def test_each_zone_has_a_nat_gateway_by_choice(chosen: bool, gateways: int):
 
 
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
-    ({"ec2": {"zones": 1}}, "zones", "1 is too few; a load balancer stands in 2 at least"),
-    ({"ec2": {"zones": 9}}, "cidr", "9 zones; 1 to 4"),
+    ({"ec2": {"zones": 1}}, "zones", "1 zones; 2 to 4: a load balancer stands in 2 at least"),
+    ({"ec2": {"zones": 9}}, "zones", "9 zones; 2 to 4"),
     ({"ec2": {"managers": 2}}, "managers", "2 managers; 1, 3, 5, 7: a swarm needs a majority"),
     ({"ec2": {"managers": 4}}, "managers", "4 managers"),
     ({"ec2": {"managers": 9}}, "managers", "9 managers"),
@@ -606,6 +606,8 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
         "cidr",
         "overlaps hubstack:addressPool 10.0.0.0/8",
     ),
+    ({"ec2": {"cidr": "172.20.0.0/20"}}, "cidr", "engines make for themselves, 172.20.0.0/16"),
+    ({"addressPool": "172.16.0.0/12"}, "addressPool", "172.16.0.0/12 overlaps 172.20.0.0/16"),
     ({"ec2": {"cidr": "8.8.0.0/16"}}, "cidr", "no private range from /16 to /20"),
     ({"ec2": {"cidr": "10.0.0.0/24"}}, "cidr", "no private range from /16 to /20"),
     ({"ec2": {"managerType": "big"}}, "managerType", "'big' is no instance type"),
@@ -630,6 +632,21 @@ def test_a_mistake_is_named_with_what_is_allowed(args: dict[str, Any], path: str
 
 def test_a_good_stack_has_no_mistake():
     assert check_swarm_cluster(ARGS) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "path"),
+    [({"ec2": {"zones": 0}}, "zones"), ({"ec2": {"zones": 5}}, "zones"), ({"addressPool": "1.2.3.4/8"}, "addressPool")],
+)
+def test_one_mistake_is_reported_once_at_its_own_place(args: dict[str, Any], path: str):
+    given: Any = {**ARGS, **args, "ec2": {**ARGS.get("ec2", {}), **args.get("ec2", {})}}
+
+    assert [error["property_path"] for error in check_swarm_cluster(given)] == [path]
+
+
+def test_the_engines_own_networks_are_those_that_hosts_are_told(usual: Recorder):
+    for script in user_data(usual).values():
+        assert f'"base": "{ENGINE_NETWORKS}"' in script
 
 
 def test_every_mistake_is_reported_at_once():
