@@ -47,6 +47,9 @@ def _refuses_plain_transport(statement: Mapping[str, Value]) -> bool:
 )
 def file_system_backup(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """There is a copy of what people made, for the day that somebody deletes it."""
+    if read(properties, "fileSystemId") is None:
+        # What an update leaves out (`--exclude`) the engine hands over without a single property.
+        return
     status = read(properties, "backupPolicy", "status")
     if status is UNKNOWN:
         yield undecided("backupPolicy.status")

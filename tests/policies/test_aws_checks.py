@@ -83,6 +83,11 @@ def mounting(**changes: Any) -> Properties:
     return {"policy": document({**refusing, **changes})}
 
 
+def copied(status: Any) -> Properties:
+    """A file system's backup."""
+    return {"fileSystemId": UNKNOWN, "backupPolicy": {"status": status}}
+
+
 def bundle(stack_file: Any) -> Properties:
     """A bundle whose stack file is `stack_file`; None for a bundle without one."""
     text = stack_file if isinstance(stack_file, str) else json.dumps(stack_file)
@@ -272,10 +277,11 @@ CASES: list[tuple[str, str, Properties, str]] = [
     ("file-system-tls", types.FILE_SYSTEM_POLICY, {"policy": "no document"}, "refused"),
     ("file-system-tls", types.FILE_SYSTEM_POLICY, {}, "refused"),
     ("file-system-tls", types.FILE_SYSTEM_POLICY, {"policy": UNKNOWN}, "passes"),
-    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": {"status": "ENABLED"}}, "passes"),
-    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": {"status": "DISABLED"}}, "refused"),
-    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {}, "refused"),
-    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"backupPolicy": UNKNOWN}, "undecided"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, copied("ENABLED"), "passes"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, copied("DISABLED"), "refused"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {"fileSystemId": UNKNOWN}, "refused"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, copied(UNKNOWN), "undecided"),
+    ("file-system-backup", types.FILE_SYSTEM_BACKUP, {}, "passes"),
     ("stack-file-readable", types.BUNDLE, bundle({"services": {"hub": {"image": "i"}}}), "passes"),
     ("stack-file-readable", types.BUNDLE, bundle(None), "passes"),
     ("stack-file-readable", types.BUNDLE, bundle("services: {}"), "refused"),
