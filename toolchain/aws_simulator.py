@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import boto3
 from moto import settings as moto_settings
@@ -55,8 +56,8 @@ def provider_configuration(endpoint: str) -> dict[str, object]:
         "aws:skipCredentialsValidation": True,
         "aws:skipMetadataApiCheck": True,
         "aws:s3UsePathStyle": True,
-        # What the simulator cannot do it will not do at the tenth time either.
-        "aws:maxRetries": 1,
+        # What the simulator cannot do it will not do at the tenth time either; a connection may be dropped once.
+        "aws:maxRetries": 2,
         # S3 Control puts the account's number before the host's name, which no resolver knows: all goes to the simulator.
         "aws:httpProxy": endpoint,
         "aws:endpoints": [dict.fromkeys(SERVICES, endpoint)],
@@ -71,14 +72,16 @@ def simulated_aws(zone: str) -> Iterator[str]:
     # What an earlier simulator of this process held would be in this one as well.
     moto_api_backend.reset()
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        _furnish(endpoint, zone)
-        yield endpoint
-    finally:
-        server.stop()
+    # Read whenever an account is made: others of this process need not wait for a thousand policies.
+    with mock.patch.dict(os.environ, MOTO_IAM_LOAD_MANAGED_POLICIES="true"):
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            endpoint = f"http://{host}:{port}"
+            _furnish(endpoint, zone)
+            yield endpoint
+        finally:
+            server.stop()
 
 
 def client(service: str, endpoint: str) -> Any:
@@ -95,8 +98,6 @@ def _correct_simulator() -> None:
     AutoScalingBackend.create_lifecycle_hook = _lifecycle_hook  # pyright: ignore[reportAttributeAccessIssue]
     # Without it the provider reads neither the subnet nor the address of a gateway that it did not make itself.
     NatGateway.availability_mode = "zonal"  # pyright: ignore[reportAttributeAccessIssue]
-    # Read once, when the account is made.
-    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     # Seconds until a certificate counts as validated.
     moto_settings.ACM_VALIDATION_WAIT = 1
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3  # pyright: ignore[reportMissingTypeStubs]  (it ships none)
 import docker
+from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 
 from runtime.home_volumes.plugin import ensure_plugin
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except APIError as error:
         log.warning("the engine refused: %s", error.explanation)
+        return 1
+    except ClientError as error:
+        log.warning("AWS refused: %s", error)
         return 1
     finally:
         client.close()

@@ -280,7 +280,7 @@ def test_the_file_system_is_encrypted_guarded_backed_up_and_kept(usual: Recorder
 
 def test_the_file_system_goes_with_a_stack_that_says_so():
     kinds = (FILE_SYSTEM, "aws:efs/fileSystemPolicy:FileSystemPolicy", "aws:efs/backupPolicy:BackupPolicy")
-    recorder = build(dataProtection=False)
+    recorder = build(dataProtection=False, confirmDataLoss="hub.example.org")
 
     assert [r.name for r in recorder.registrations if r.retain_on_delete] == []
     assert all(of_type(recorder, kind) for kind in kinds)
