@@ -14,17 +14,20 @@ import pytest
 from jupyterhub.objects import Server
 from traitlets.config import Config
 
-from components import Ec2HubCluster, Ec2HubClusterArgs
+from components import Ec2HubCluster, Ec2HubClusterArgs, SwarmCluster
 from components.ec2_hub_cluster import hub_settings
 from runtime.boot_script import USER_DATA_LIMIT
 from runtime.ec2_spawner import spawner
 from runtime.ec2_spawner.fleet import Home
 from runtime.ec2_spawner.settings import parse_settings
 from tests.unit.recording import record
+from tests.unit.topologies import SWARM_ON_EC2
 
 HERE = Path(__file__).parent
 DIGEST = re.compile(r"(?<==)[0-9a-f]{64}$", re.MULTILINE)
 """Digests of the files that a host fetches: they change with every line of those, and no reviewer learns from them."""
+
+INSTANCE = "aws:ec2/instance:Instance"
 
 ARGS: Ec2HubClusterArgs = {
     "domain": "hub.example.org",
@@ -40,8 +43,17 @@ def without_digests(script: str) -> str:
 def manager() -> str:
     """What Ec2HubCluster declares as the manager's user data."""
     recorder = record(lambda: Ec2HubCluster("lab", ARGS))
-    [host] = [r for r in recorder.registrations if r.type == "aws:ec2/instance:Instance"]
+    [host] = [r for r in recorder.registrations if r.type == INSTANCE]
     return without_digests(base64.b64decode(host.properties["userDataBase64"]).decode())
+
+
+def swarm_hosts() -> dict[str, str]:
+    """What SwarmCluster declares on EC2 as user data, by the host's role."""
+    recorder = record(lambda: SwarmCluster("lab", SWARM_ON_EC2))
+    founder = next(r for r in recorder.registrations if r.type == INSTANCE and r.name.endswith("-1"))
+    [template] = [r for r in recorder.registrations if r.type == "aws:ec2/launchTemplate:LaunchTemplate"]
+    encoded = {"manager": founder.properties["userDataBase64"], "worker": template.properties["userData"]}
+    return {role: base64.b64decode(text).decode() for role, text in encoded.items()}
 
 
 class GoldenSpawner(spawner.Ec2Spawner):
@@ -77,6 +89,8 @@ MADE = {
     "manager-user-data.sh": manager,
     "worker-user-data.sh": worker,
     "worker.env": worker_environment,
+    "swarm-manager-user-data.sh": lambda: swarm_hosts()["manager"],
+    "swarm-worker-user-data.sh": lambda: swarm_hosts()["worker"],
 }
 """Each golden file, and what makes it."""
 
