@@ -25,16 +25,20 @@ JSON
 printf '%s' "$REGISTRY_CONFIG" >/root/.docker/config.json
 printf '%s' "$NODE" >/etc/hubstack/node.json
 
-apt-get update -q
-apt-get install -qy --no-install-recommends \
+# The host may start before the NAT gateway is there, and Debian's own updates may hold the lock for a while.
+for _ in $(seq 120); do
+    apt-get update -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 && break
+    sleep 5
+done
+apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=300 \
     amazon-ecr-credential-helper awscli ca-certificates curl docker.io iptables nfs-common python3-boto3 \
     python3-docker stunnel4
 
 # Shell access is Session Manager's alone: there is no key and no open port 22.
 if [ "$SESSION_MANAGER" = yes ]; then
-    curl -fsSL -o /tmp/ssm.deb \
+    curl -fsSL --retry 20 --retry-all-errors -o /tmp/ssm.deb \
         "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt-get install -qy /tmp/ssm.deb
+    apt-get install -qy -o DPkg::Lock::Timeout=300 /tmp/ssm.deb
 fi
 
 # Beside the hop limit of the metadata service, which ends at the host, nothing of a container may ask for it.
