@@ -52,14 +52,26 @@ ExecStart=/bin/bash /usr/local/sbin/hubstack-mount-disk /home/jovyan jovyan:user
 UNIT
 # The metadata service holds this script, and the VPC's resolver answers at its side: both are closed to people, and
 # the time service stays open to the host's own. The rule is marked as the kernel's, or systemd-networkd would drop it.
-cat >/etc/systemd/system/hubstack-metadata.service <<'UNIT'
+readonly PEOPLE="uidrange 1000-4294967294"
+rules="ExecStart=/usr/sbin/ip rule add priority 100 to 169.254.0.0/16 $PEOPLE prohibit protocol kernel"
+if [ "$EGRESS_PROFILE" = closed ]; then
+    # The VPC's resolver is beyond security groups, and a name can carry what must not leave: people get to the manager
+    # alone, and the host, which needs no names from here on, stops asking for them on their behalf.
+    systemctl disable --now systemd-resolved 2>/dev/null || true
+    rules="ExecStart=/usr/sbin/ip rule add priority 99 to $MANAGER $PEOPLE lookup main protocol kernel
+$rules
+ExecStart=/usr/sbin/ip rule add priority 101 $PEOPLE prohibit protocol kernel"
+fi
+cat >/etc/systemd/system/hubstack-closed.service <<UNIT
 [Unit]
-Description=Close the metadata service to users
+Description=Close to users what they must not reach
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/ip rule add priority 100 to 169.254.0.0/16 uidrange 1000-4294967294 prohibit protocol kernel
+$rules
+ExecStop=-/usr/sbin/ip rule del priority 99
 ExecStop=/usr/sbin/ip rule del priority 100
+ExecStop=-/usr/sbin/ip rule del priority 101
 UNIT
 umask 077
 printf '%s' "$ENVIRONMENT" | base64 --decode >/etc/hubstack-notebook.env
@@ -68,8 +80,8 @@ cat >/etc/systemd/system/hubstack-notebook.service <<UNIT
 [Unit]
 Description=Single-user server
 Wants=network-online.target
-Requires=hubstack-home.service hubstack-metadata.service
-After=hubstack-home.service hubstack-metadata.service network-online.target
+Requires=hubstack-home.service hubstack-closed.service
+After=hubstack-home.service hubstack-closed.service network-online.target
 StartLimitIntervalSec=0
 [Service]
 User=jovyan

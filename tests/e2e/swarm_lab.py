@@ -15,6 +15,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from tests.e2e.outside import run
@@ -227,6 +228,8 @@ def lab(folder: Path, names: Sequence[str]) -> Iterator[Lab]:
         run("ip", "address", "add", f"{GATEWAY}/24", "dev", UPLINK)
         run("ip", "link", "set", UPLINK, "up")
         run("ip", "-n", SWITCH, "link", "set", "uplink", "master", "sw0", "up")
+        # What an earlier simulator of this process held would be in this one as well.
+        moto_api_backend.reset()
         server = ThreadedMotoServer(ip_address=GATEWAY, port=0, verbose=False)
         server.start()
         cleanup.callback(server.stop)

@@ -345,8 +345,22 @@ def test_servers_of_the_closed_profile_reach_the_manager_alone(hub: Hub, ada: Hu
     host, port = hub.region.endpoint.removeprefix("http://").split(":")
 
     assert cell(ada, reaches(hub.manager.address, HUB_API_PORT)).strip() == "reached"
-    assert cell(ada, reaches(host, int(port))).strip() == "TimeoutError"
     assert cell(ada, reaches(hub.manager.address, HTTPS)).strip() == "TimeoutError"
+    assert cell(ada, reaches(host, int(port))).strip() == "PermissionError"
+
+
+def test_servers_of_the_closed_profile_ask_no_resolver_for_names(hub: Hub, ada: HubUser):
+    # Beside the hosts, as the VPC's own is: security groups do not filter what goes there.
+    ask = (
+        "import socket\n"
+        "try:\n"
+        f"    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'name', ('{hub.region.endpoint.split('//')[1].split(':')[0]}', 53))\n"
+        "    print('asked')\n"
+        "except OSError as error:\n"
+        "    print(type(error).__name__)\n"
+    )
+
+    assert cell(ada, ask).strip() == "PermissionError"
 
 
 def test_people_cannot_read_what_the_host_was_launched_with(hub: Hub, ada: HubUser):

@@ -2,8 +2,10 @@
 readonly BUNDLE=http://10.10.0.10:8888/notebook.tar.gz
 readonly BUNDLE_SHA256=0000000000000000000000000000000000000000000000000000000000000000
 readonly CPU_PERCENT=100
+readonly EGRESS_PROFILE=closed
 readonly ENVIRONMENT=SE9NRT0iL2hvbWUvam92eWFuIgpKUFlfQVBJX1RPS0VOPSJ0aGUtc2VydmVycy10b2tlbiIKSlVQWVRFUkhVQl9BQ1RJVklUWV9JTlRFUlZBTD0iNjAiCkpVUFlURVJIVUJfQUNUSVZJVFlfVVJMPSJodHRwOi8vMTAuMTAuMC4xMDo4MDgxL2h1Yi9hcGkvdXNlcnMvYWRhL2FjdGl2aXR5IgpKVVBZVEVSSFVCX0FQSV9UT0tFTj0idGhlLXNlcnZlcnMtdG9rZW4iCkpVUFlURVJIVUJfQVBJX1VSTD0iaHR0cDovLzEwLjEwLjAuMTA6ODA4MS9odWIvYXBpIgpKVVBZVEVSSFVCX0JBU0VfVVJMPSIvIgpKVVBZVEVSSFVCX0NMSUVOVF9JRD0ianVweXRlcmh1Yi11c2VyLWFkYSIKSlVQWVRFUkhVQl9DT09LSUVfSE9TVF9QUkVGSVhfRU5BQkxFRD0iMCIKSlVQWVRFUkhVQl9ERUZBVUxUX1VSTD0iL2xhYiIKSlVQWVRFUkhVQl9IT1NUPSIiCkpVUFlURVJIVUJfT0FVVEhfQUNDRVNTX1NDT1BFUz0iW1wiYWNjZXNzOnNlcnZlcnMhc2VydmVyPWFkYS9cIiwgXCJhY2Nlc3M6c2VydmVycyF1c2VyPWFkYVwiXSIKSlVQWVRFUkhVQl9PQVVUSF9DQUxMQkFDS19VUkw9Ii91c2VyL2FkYS9vYXV0aF9jYWxsYmFjayIKSlVQWVRFUkhVQl9PQVVUSF9DTElFTlRfQUxMT1dFRF9TQ09QRVM9IltdIgpKVVBZVEVSSFVCX09BVVRIX1NDT1BFUz0iW1wiYWNjZXNzOnNlcnZlcnMhc2VydmVyPWFkYS9cIiwgXCJhY2Nlc3M6c2VydmVycyF1c2VyPWFkYVwiXSIKSlVQWVRFUkhVQl9QVUJMSUNfSFVCX1VSTD0iIgpKVVBZVEVSSFVCX1BVQkxJQ19VUkw9IiIKSlVQWVRFUkhVQl9TRVJWRVJfTkFNRT0iIgpKVVBZVEVSSFVCX1NFUlZJQ0VfUFJFRklYPSIvdXNlci9hZGEvIgpKVVBZVEVSSFVCX1NFUlZJQ0VfVVJMPSJodHRwOi8vMC4wLjAuMDo4ODg4L3VzZXIvYWRhLyIKSlVQWVRFUkhVQl9VU0VSPSJhZGEiClBBVEg9Ii9vcHQvdmVudi9iaW46L3Vzci9sb2NhbC9iaW46L3Vzci9iaW46L2JpbiI=
 readonly HOME_DEVICES='/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0 /dev/xvdf'
+readonly MANAGER=10.10.0.10
 readonly MEMORY=1073741824
 readonly MOUNT_DISK='#!/bin/bash
 # Mount a data disk at a host'"'"'s start: mount_disk.sh FOLDER OWNER DEVICE…, whichever device appears within ten minutes.
@@ -91,14 +93,26 @@ ExecStart=/bin/bash /usr/local/sbin/hubstack-mount-disk /home/jovyan jovyan:user
 UNIT
 # The metadata service holds this script, and the VPC's resolver answers at its side: both are closed to people, and
 # the time service stays open to the host's own. The rule is marked as the kernel's, or systemd-networkd would drop it.
-cat >/etc/systemd/system/hubstack-metadata.service <<'UNIT'
+readonly PEOPLE="uidrange 1000-4294967294"
+rules="ExecStart=/usr/sbin/ip rule add priority 100 to 169.254.0.0/16 $PEOPLE prohibit protocol kernel"
+if [ "$EGRESS_PROFILE" = closed ]; then
+    # The VPC's resolver is beyond security groups, and a name can carry what must not leave: people get to the manager
+    # alone, and the host, which needs no names from here on, stops asking for them on their behalf.
+    systemctl disable --now systemd-resolved 2>/dev/null || true
+    rules="ExecStart=/usr/sbin/ip rule add priority 99 to $MANAGER $PEOPLE lookup main protocol kernel
+$rules
+ExecStart=/usr/sbin/ip rule add priority 101 $PEOPLE prohibit protocol kernel"
+fi
+cat >/etc/systemd/system/hubstack-closed.service <<UNIT
 [Unit]
-Description=Close the metadata service to users
+Description=Close to users what they must not reach
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/ip rule add priority 100 to 169.254.0.0/16 uidrange 1000-4294967294 prohibit protocol kernel
+$rules
+ExecStop=-/usr/sbin/ip rule del priority 99
 ExecStop=/usr/sbin/ip rule del priority 100
+ExecStop=-/usr/sbin/ip rule del priority 101
 UNIT
 umask 077
 printf '%s' "$ENVIRONMENT" | base64 --decode >/etc/hubstack-notebook.env
@@ -107,8 +121,8 @@ cat >/etc/systemd/system/hubstack-notebook.service <<UNIT
 [Unit]
 Description=Single-user server
 Wants=network-online.target
-Requires=hubstack-home.service hubstack-metadata.service
-After=hubstack-home.service hubstack-metadata.service network-online.target
+Requires=hubstack-home.service hubstack-closed.service
+After=hubstack-home.service hubstack-closed.service network-online.target
 StartLimitIntervalSec=0
 [Service]
 User=jovyan
