@@ -4,7 +4,7 @@ PYTEST ?=
 ARGS ?=
 QUICK = HUBSTACK_TOOLCHAIN=no toolchain/with
 
-.PHONY: help up preview push rehearse down test test-quick lint format lock clean
+.PHONY: help up preview push rehearse down cluster-up cluster-down test test-quick lint format lock clean
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ rehearse: ## Deploy STACK to a simulated AWS, look for changes, destroy it, and 
 down: setup ## Destroy the stack; homes and the hub's database stay unless the stack says otherwise
 	@toolchain/with toolchain/stack down $(STACK) $(ARGS)
 
+cluster-up: ## Start a Kubernetes node for tests and development, print its kubeconfig (ARGS=--gateway: with a gateway)
+	@$(QUICK) toolchain/cluster up $(ARGS)
+
+cluster-down: ## End that node and remove everything it made
+	@$(QUICK) toolchain/cluster down
+
 test: ## Run every test
 	@toolchain/test $(PYTEST)
 
@@ -43,7 +49,7 @@ format: ## Format the code
 lock: ## Lock the dependencies again, by hash
 	@$(QUICK) sh -c 'lock="uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header"; \
 	  $$lock --python-version 3.11 --group dev pyproject.toml -o requirements.lock; \
-	  for i in images/hub images/notebook runtime/ec2_spawner; do $$lock --no-annotate --python-version 3.11.2 $$i/requirements.in -o $$i/requirements.lock; done; \
+	  for i in images/hub images/notebook images/operator runtime/ec2_spawner; do $$lock --no-annotate --python-version 3.11.2 $$i/requirements.in -o $$i/requirements.lock; done; \
 	  $$lock --no-annotate --python-version 3.11 toolchain/language_host/requirements.in -o toolchain/language_host/requirements.lock'
 
 clean: ## Remove what was built in the checkout; state and the cache stay

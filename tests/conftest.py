@@ -6,6 +6,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ("tests.engine.cluster",)
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

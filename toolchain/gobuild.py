@@ -7,7 +7,7 @@ from pathlib import Path
 
 from toolchain import aws_upstream
 from toolchain.cache import made_whole
-from toolchain.progress import run, say
+from toolchain.progress import CommandFailedError, run, say
 
 SOURCES = Path(__file__).parent / "go"
 PREPARATIONS = {"aws": aws_upstream}
@@ -38,7 +38,17 @@ def build_cli(cache: Path, version: str) -> Path:
 
 
 def build_plugin(cache: Path, name: str, version: str) -> Path:
-    """The provider plugin `name`, from the cache or built; 1 to 8 minutes the first time."""
+    """The provider plugin `name`, from the cache or built; 1 to 8 minutes the first time.
+
+    Raises:
+        CommandFailedError: it cannot be built, or the build failed.
+    """
+    if not (SOURCES / name / "plugin").is_dir():
+        raise CommandFailedError(
+            f"the {name} plugin {version} is neither here nor can it be downloaded, and its sources are no Go module "
+            f"that could be built: the official plugin is needed. Where releases can be reached, run: "
+            f"pulumi plugin install resource {name} {version}"
+        )
 
     def make(target: Path) -> None:
         say(f"the {name} plugin {version} is neither here nor can it be downloaded; building it takes minutes")

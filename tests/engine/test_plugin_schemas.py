@@ -19,6 +19,9 @@ from toolchain.installer import plugin_path
 pytestmark = pytest.mark.engine
 
 VERSIONS: dict[str, str] = tomllib.loads((ROOT / "toolchain/versions.toml").read_text())["plugins"]
+BUILT = sorted(set(VERSIONS) - {"kubernetes"})
+"""The plugins that the toolchain can build; Kubernetes' own is downloaded by whoever deploys to a cluster, and
+tests/engine/kubernetes_provider, which stands in for it, has no schema."""
 
 NEWER_IN_THE_SDK = {
     "autoscaling/group:Group.instanceLifecyclePolicy",
@@ -128,7 +131,7 @@ def differences(token: str, served: Schema, cls: type) -> Iterator[str]:
             yield f"{name}.{property_} is served as {served_kind(served[property_])}, sent as {sorted(kinds)}"
 
 
-@pytest.mark.parametrize("package", sorted(VERSIONS))
+@pytest.mark.parametrize("package", BUILT)
 def test_every_property_that_the_sdk_can_send_is_served(package: str):
     schema = served_schema(package)
     used = {name.rsplit(".", 1)[-1] for name in used_attributes(package)}
@@ -153,7 +156,7 @@ def test_every_property_that_the_sdk_can_send_is_served(package: str):
     assert sorted(set(found) - NEWER_IN_THE_SDK) == []
 
 
-@pytest.mark.parametrize("package", sorted(VERSIONS))
+@pytest.mark.parametrize("package", BUILT)
 def test_every_resource_and_function_that_the_components_name_is_served(package: str):
     schema = served_schema(package)
     served = {

@@ -12,9 +12,10 @@ import pytest
 from toolchain import aws_upstream
 from toolchain.cache import made_whole
 from toolchain.configuration_file import further_plugins, tidy_configuration
-from toolchain.gobuild import source_key
+from toolchain.gobuild import build_plugin, source_key
 from toolchain.installer import is_installed, plugin_path
 from toolchain.interrupted import engine_address, interrupted_creations, remote_operations
+from toolchain.login_lines import login_lines
 from toolchain.progress import CommandFailedError, run
 
 ROOT = Path(__file__).parents[2]
@@ -207,3 +208,36 @@ def test_what_a_killed_run_was_making_in_an_account_is_not_forgotten():
 
     assert remote_operations(state) == [instance]
     assert interrupted_creations(state) == [network["resource"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "plugins"),
+    [
+        ("config:\n  hubstack:topology: ephemeral\n", ("kubernetes",)),
+        ("config:\n  hubstack:topology: 'platform'\n", ("kubernetes",)),
+        ("config:\n  hubstack:topology: swarm\n", ()),
+        ("config:\n  # hubstack:topology: ephemeral\n", ()),
+    ],
+)
+def test_stacks_on_kubernetes_need_its_plugin(text: str, plugins: tuple[str, ...]):
+    assert further_plugins(text) == plugins
+
+
+def test_a_plugin_that_can_only_be_downloaded_is_asked_for_by_name(tmp_path: Path):
+    with pytest.raises(CommandFailedError, match=r"pulumi plugin install resource kubernetes 4\.34\.2") as caught:
+        build_plugin(tmp_path, "kubernetes", "4.34.2")
+
+    assert "the official plugin is needed" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_deploys_reads_what_the_topology_has():
+    swarm = {"url": "https://a", "users": ["ada", "eve"], "password": "p", "adminPassword": "q"}
+
+    assert login_lines(swarm) == ["https://a", "users ada, eve; password p", "administrators' password q"]
+    assert login_lines({"url": "https://a", "password": "p", "users": []}) == ["https://a", "password p"]
+    assert login_lines({"url": "https://a", "password": "", "contentLinks": {"course": "https://a/x"}}) == [
+        "https://a",
+        "course: https://a/x",
+    ]
+    assert login_lines({}) == []

@@ -1,0 +1,3 @@
+module hubstack/toolchain/pause
+
+go 1.25.6
