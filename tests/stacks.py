@@ -64,9 +64,9 @@ class Stack:
         return self.project / f"Pulumi.{self.name}.yaml"
 
     def write_config(self, config: dict[str, object]) -> None:
-        """Replace the configuration, but for the encryption's salt."""
+        """Replace the configuration, but for the encryption's salt; a key with a colon names another's namespace."""
         old = yaml.safe_load(self.config_file.read_text()) if self.config_file.exists() else {}
-        old["config"] = {f"hubstack:{key}": value for key, value in config.items()}
+        old["config"] = {key if ":" in key else f"hubstack:{key}": value for key, value in config.items()}
         self.config_file.write_text(yaml.safe_dump(old))
 
     @property
