@@ -35,7 +35,7 @@ from components.aws.service_quotas import (
 from components.aws.storage import Bundle, daily_snapshots, data_disk, stored_bundle
 from components.aws.subnets import plan_subnets
 from components.aws.teardown import LaunchedInstances
-from components.egress import EgressProfile
+from components.egress import PROFILES_WITHOUT_LISTS, EgressProfile, check_known_profile
 from components.login import Login, check_login, login_document
 from components.quotas import (
     FLEET_QUOTA_DEFAULTS,
@@ -462,6 +462,7 @@ def check_ec2_hub_cluster(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyE
     names = [user["name"] for user in args["users"]]
     for repeated in repeated_names(names):
         wrong("users", f"{repeated} is listed more than once")
+    errors += check_known_profile(args.get("egressProfile", EgressProfile.CLOSED), PROFILES_WITHOUT_LISTS)
     errors += check_login(args.get("login", {}), names)
     errors += check_user_quota(args.get("userQuota", {}))
     errors += check_fleet_quota(args.get("fleetQuota", {}))

@@ -25,7 +25,7 @@ from components.docker.overlay import AWS_DEFAULT_VPC, parse_pool, plan_addresse
 from components.docker.service import Mount, PlatformService
 from components.docker.stack_document import IDLE_NETWORK, ConfigFile, Overlay, stack_document
 from components.docker.tls_proxy import TLS_PORT, caddyfile
-from components.egress import EgressProfile
+from components.egress import PROFILES_WITHOUT_LISTS, EgressProfile, check_known_profile
 from components.login import Login, LoginProvider, check_login, login_document
 from components.quotas import (
     FLEET_QUOTA_DEFAULTS,
@@ -344,6 +344,7 @@ def check_swarm_cluster(args: SwarmClusterArgs) -> list[pulumi.InputPropertyErro
         errors += check_data_protection(
             domain, keep=args.get("dataProtection", True), confirmed=args.get("confirmDataLoss", "")
         )
+    errors += check_known_profile(args.get("egressProfile", EgressProfile.CLOSED), PROFILES_WITHOUT_LISTS)
     errors += check_login(args.get("login", {}), names)
     errors += check_user_quota(args.get("userQuota", {}))
     errors += check_fleet_quota(args.get("fleetQuota", {}))

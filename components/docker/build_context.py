@@ -23,7 +23,7 @@ REGISTRY_IMAGE = "python:3.12-slim-bookworm"
 
 BUILD_TIMEOUT_SECONDS = 1200
 
-IMAGES_WITH_RUNTIME = frozenset({"hub"})
+IMAGES_WITH_RUNTIME = frozenset({"hub", "operator"})
 """Images that hold the project's own services."""
 
 

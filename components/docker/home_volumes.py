@@ -26,26 +26,31 @@ class _HomeVolumeDriverProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        # A driver that mounts homes is replaced only where its place changes, so that a new base image never takes a
-        # home away from a running server.
+        """A driver that mounts homes is replaced only where its place changes.
+
+        A new base image never takes a home away from a running server.
+        """
         replaces = [key for key in ("engine", "plugin", "pool") if _olds.get(key) != _news.get(key)]
         return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Install the plugin and enable it; one that is there already is taken over."""
         with engine_client(props["engine"]) as client:
             made = ensure_plugin(client, props["plugin"], props["image"], props["pool"])
         return CreateResult(made, props)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """The plugin as the engine has it; gone where it has none, or another."""
         with engine_client(props["engine"]) as client:
             found = find_plugin(client, props["plugin"])
         return ReadResult(id_, props) if found and found["Id"] == id_ else ReadResult("", {})
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Remove the plugin and the engine's account of its volumes; the homes stay in the pool."""
         with engine_client(_props["engine"]) as client:
             if find_plugin(client, _props["plugin"]) is None:
                 return
-            # Docker forgets the volumes, or it waits for their driver at every start; the homes stay in the pool.
+            # Docker forgets the volumes, or it waits for their driver at every start.
             for volume in listed(client.volumes(filters={"driver": _props["plugin"]}), "Volumes"):
                 client.remove_volume(volume["Name"], force=True)
             client.disable_plugin(_props["plugin"], force=True)

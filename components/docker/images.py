@@ -41,10 +41,12 @@ class _BuildContextProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
+        """Another digest is another context."""
         changed = _olds.get("digest") != _news.get("digest")
         return DiffResult(changes=changed, replaces=["digest"] if changed else [], delete_before_replace=False)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        """Put the context together beside the old one, then in its place; its output `path` is where it is."""
         target = CONTEXTS / props["image"]
         with tempfile.TemporaryDirectory(dir=made(CONTEXTS), prefix=f"{props['image']}-") as unfinished:
             assemble_context(Path(unfinished), props["image"], props["python_version"], rootfs=bool(props["rootfs"]))

@@ -5,7 +5,6 @@ import ipaddress
 import json
 import time
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import docker
@@ -27,10 +26,17 @@ from components.docker.inspection import engine_client, section
 from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
 from components.docker.overlay import AddressPlan
 from components.docker.removal import remove_network
+from components.probe_destinations import (
+    METADATA_SERVICES,
+    OUTSIDE,
+    PRIVATE_NEIGHBOURS,
+    PROBE_SOURCE,
+    Destination,
+    destination,
+)
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
-PROBE_SOURCE = Path(__file__).parents[2] / "runtime" / "egress_probe" / "__main__.py"
 PROBE_TIMEOUT_SECONDS = 90
 GUARD_WAIT_SECONDS = 60
 NO_RESOLVER = DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attempts:1"])
@@ -38,33 +44,11 @@ NO_RESOLVER = DNSConfig(nameservers=["127.0.0.1"], options=["timeout:1", "attemp
 PROXY_WAIT_SECONDS = 60
 
 
-class Destination(TypedDict):
-    """Somewhere that the probe tries to reach; see `runtime/egress_probe`."""
-
-    kind: str
-    host: str
-    port: int
-    why: str
-    refusal: bool
-
-
-def destination(kind: str, host: str, port: int, why: str, *, refusal: bool = False) -> Destination:
-    """A destination; `refusal` says that a refused connection is fine."""
-    return {"kind": kind, "host": host, "port": port, "why": why, "refusal": refusal}
-
-
 def always_forbidden(plan: AddressPlan) -> list[Destination]:
     """What no profile lets a server reach: metadata services, private ranges, the platform's own networks."""
     found = [
-        destination("tcp", "169.254.169.254", 80, "metadata service (AWS, Google Cloud, Azure)"),
-        destination("tcp", "169.254.170.2", 80, "container credentials (Amazon ECS)"),
-        destination("tcp", "169.254.170.23", 80, "pod identity (Amazon EKS)"),
-        destination("tcp", "fd00:ec2::254", 80, "metadata service (AWS, IPv6)"),
-        destination("tcp", "168.63.129.16", 80, "platform service (Azure)"),
-        destination("tcp", "10.0.0.1", 443, "private range 10.0.0.0/8"),
-        destination("tcp", "172.31.0.1", 443, "private range 172.16.0.0/12"),
-        destination("tcp", "192.168.0.1", 443, "private range 192.168.0.0/16"),
-        destination("tcp", "100.64.0.1", 443, "shared range 100.64.0.0/10"),
+        *METADATA_SERVICES,
+        *PRIVATE_NEIGHBOURS,
         destination("tcp", "proxy", 8001, "the proxy's API", refusal=True),
     ]
     for bridge in ("172.17.0.1", "172.18.0.1"):
@@ -77,16 +61,6 @@ def always_forbidden(plan: AddressPlan) -> list[Destination]:
         found.append(destination("tcp", control, 8081, "the hub on the control network"))
         found.append(destination("tcp", edge, 8000, "the proxy on the edge network"))
     return found
-
-
-OUTSIDE = (
-    destination("tcp", "1.1.1.1", 443, "a public address, HTTPS"),
-    destination("tcp", "8.8.8.8", 22, "a public address, SSH"),
-    destination("udp", "9.9.9.9", 53, "a public resolver"),
-    destination("tcp", "2606:4700:4700::1111", 443, "a public IPv6 address"),
-    destination("dns", "example.org", 53, "a public name, through the engine's resolver"),
-)
-"""What a closed profile forbids beside."""
 
 
 def destinations(plan: AddressPlan, profile: str) -> list[Destination]:

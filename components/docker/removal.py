@@ -1,6 +1,7 @@
 """Removing what tasks may hold for a moment longer."""
 
 import contextlib
+import re
 import time
 
 import docker
@@ -8,6 +9,9 @@ from docker.errors import APIError, NotFound
 
 from components.docker.inspection import section
 from components.docker.labels import STACK_LABEL
+
+FORGOTTEN = re.compile(r"network \S+ not found")
+"""What the engine says, as an error of its own, of a network that it lists and its swarm does not know."""
 
 INTERVAL_SECONDS = 0.2
 ATTEMPTS = 150
@@ -44,7 +48,8 @@ def what_holds(client: docker.APIClient, network: str) -> str:
     except NotFound:
         raise
     except APIError as error:
-        return error.explanation
+        # The swarm has forgotten it; the node's part of it stays until the engine starts again.
+        return "" if FORGOTTEN.search(error.explanation or "") else error.explanation
     return ""
 
 

@@ -82,6 +82,7 @@ def serve(driver: VolumeDriver, socket: Path) -> None:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
+            """Answer one request of the engine."""
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = driver.answers.get(self.path)
             try:
@@ -99,10 +100,11 @@ def serve(driver: VolumeDriver, socket: Path) -> None:
             self.wfile.write(payload)
 
         def address_string(self) -> str:
+            """The engine, by name: a Unix socket's client has no address."""
             return "docker"
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the standard library's name)
-            pass
+            """Nothing: the engine logs its own requests."""
 
     socket.parent.mkdir(parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)

@@ -16,9 +16,14 @@ AUTHENTICATORS = {"password": "shared-password", "github": "github", "oidc": "ge
 
 class _User(Protocol):
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that the hub knows them by."""
+        ...
+
     @property
-    def admin(self) -> bool: ...
+    def admin(self) -> bool:
+        """Whether they administer the hub."""
+        ...
 
 
 def configure_login(
