@@ -26,7 +26,44 @@ def deploy_ec2_hub(name: str, settings: StackSettings) -> None:
     pulumi.export("monthlyCost", cluster.monthlyCost)
 
 
-TOPOLOGIES = {Topology.SWARM: deploy_swarm, Topology.EC2HUB: deploy_ec2_hub}
+def deploy_ephemeral_hub(name: str, settings: StackSettings) -> None:
+    """A hub on Kubernetes for visitors."""
+    # Stacks of other topologies need no client of Kubernetes.
+    from components.kubernetes.access_check import require_cluster  # noqa: PLC0415
+    from components.kubernetes.hub_arguments import hub_namespace  # noqa: PLC0415
+    from components.kubernetes.hub_rights import ephemeral_needs  # noqa: PLC0415
+    from components.kubernetes.occupancy import require_namespace  # noqa: PLC0415
+
+    args = settings.ephemeral_hub()
+    require_cluster(*ephemeral_needs(name, args))
+    require_namespace(hub_namespace(name, args), stack=name, create=args.get("createNamespace", True))
+    hub = components.EphemeralHub(name, args)
+    pulumi.export("url", hub.url)
+    pulumi.export("password", hub.password)
+    pulumi.export("namespace", hub.namespace)
+    pulumi.export("contentLinks", hub.contentLinks)
+
+
+def deploy_platform(name: str, settings: StackSettings) -> None:
+    """Notebooks as objects of a Kubernetes cluster."""
+    # Stacks of other topologies need no client of Kubernetes.
+    from components.kubernetes.access_check import require_cluster  # noqa: PLC0415
+    from components.notebook_platform import platform_rights  # noqa: PLC0415
+
+    args = settings.notebook_platform()
+    require_cluster(*platform_rights(args))
+    platform = components.NotebookPlatform(name, args)
+    pulumi.export("namespace", platform.namespace)
+    pulumi.export("userGroup", platform.userGroup)
+    pulumi.export("urls", platform.urls)
+
+
+TOPOLOGIES = {
+    Topology.SWARM: deploy_swarm,
+    Topology.EC2HUB: deploy_ec2_hub,
+    Topology.EPHEMERAL: deploy_ephemeral_hub,
+    Topology.PLATFORM: deploy_platform,
+}
 
 configuration = CONFIG.get()
 secret_keys = [key for key in configuration if is_config_secret(key)]

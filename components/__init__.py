@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from components.ec2_hub_cluster import Ec2HubCluster, Ec2HubClusterArgs
     from components.egress import EgressProfile
+    from components.ephemeral_hub import EphemeralHub, EphemeralHubArgs
     from components.login import Login, LoginProvider
+    from components.notebook_platform import NotebookPlatform, NotebookPlatformArgs
     from components.quotas import FleetQuota, UserQuota
     from components.swarm_cluster import SwarmCluster, SwarmClusterArgs
     from components.users import HubUser
@@ -18,10 +20,14 @@ __all__ = [
     "Ec2HubCluster",
     "Ec2HubClusterArgs",
     "EgressProfile",
+    "EphemeralHub",
+    "EphemeralHubArgs",
     "FleetQuota",
     "HubUser",
     "Login",
     "LoginProvider",
+    "NotebookPlatform",
+    "NotebookPlatformArgs",
     "SwarmCluster",
     "SwarmClusterArgs",
     "UserQuota",
@@ -31,10 +37,14 @@ _MODULES = {
     "Ec2HubCluster": "ec2_hub_cluster",
     "Ec2HubClusterArgs": "ec2_hub_cluster",
     "EgressProfile": "egress",
+    "EphemeralHub": "ephemeral_hub",
+    "EphemeralHubArgs": "ephemeral_hub",
     "FleetQuota": "quotas",
     "HubUser": "users",
     "Login": "login",
     "LoginProvider": "login",
+    "NotebookPlatform": "notebook_platform",
+    "NotebookPlatformArgs": "notebook_platform",
     "SwarmCluster": "swarm_cluster",
     "SwarmClusterArgs": "swarm_cluster",
     "UserQuota": "quotas",

@@ -7,9 +7,9 @@ does not look inside objects, so both are checked here.
 import difflib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import pulumi
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -22,6 +22,10 @@ from components.users import HubUser
 
 if TYPE_CHECKING:
     from components.ec2_hub_cluster import Ec2HubClusterArgs
+    from components.ephemeral_hub import EphemeralHubArgs
+    from components.kubernetes.custom_resources import PlatformNotebook
+    from components.kubernetes.notebook_routes import NotebookRoute
+    from components.notebook_platform import NotebookPlatformArgs
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
@@ -55,6 +59,10 @@ class Topology(str, Enum):
     """`SwarmCluster`: a hub on a Docker Swarm."""
     EC2HUB = "ec2hub"
     """`Ec2HubCluster`: a hub on an EC2 host that gives each user an EC2 instance."""
+    EPHEMERAL = "ephemeral"
+    """`EphemeralHub`: a hub on Kubernetes for visitors, of whom nothing is kept."""
+    PLATFORM = "platform"
+    """`NotebookPlatform`: notebooks as objects of a Kubernetes cluster."""
 
 
 class _Strict(BaseModel):
@@ -110,6 +118,123 @@ _SWARM_ALONE = ("encrypted", "managers", "workers")
 """Keys of `hubstack:ec2` that a hub whose users have an instance each has no use for."""
 
 
+class FrontSettings(_Strict):
+    """`hubstack:ephemeral.front`."""
+
+    kind: str = "none"
+    email: str | None = None
+    tlsSecret: str | None = None
+    ingressClass: str | None = None
+    gateway: str | None = None
+    gatewayNamespace: str | None = None
+    gatewaySection: str | None = None
+    annotations: dict[str, str] | None = None
+
+
+class SharedSettings(_Strict):
+    """`hubstack:ephemeral.shared`."""
+
+    server: str
+    share: str
+    mountOptions: list[str] | None = None
+
+
+class ContentLinkSettings(_Strict):
+    """One of `hubstack:ephemeral.contentLinks`."""
+
+    name: str
+    repository: str
+    branch: str | None = None
+    path: str | None = None
+    app: str | None = None
+
+
+class EphemeralSettings(_Strict):
+    """`hubstack:ephemeral`: what a hub for visitors needs beside the common keys; ranges are checked by the component."""
+
+    namespace: str | None = None
+    createNamespace: bool | None = None
+    chart: str | None = None
+    chartVersion: str | None = None
+    chartRepository: str | None = None
+    chartImages: dict[str, str] | None = None
+    imagePullSecrets: list[str] | None = None
+    access: str | None = None
+    openToTheWorld: bool | None = None
+    front: FrontSettings | None = None
+    nodes: int | None = None
+    egressExcluded: list[str] | None = None
+    egressProxyImage: str | None = None
+    apiServerPorts: list[int] | None = None
+    shared: SharedSettings | None = None
+    extraImages: list[str] | None = None
+    cullUsers: bool | None = None
+    contentLinks: list[ContentLinkSettings] | None = None
+    nodeSelector: dict[str, str] | None = None
+    userScheduler: bool | None = None
+    databaseSize: str | None = None
+    timeout: int | None = None
+    values: dict[str, Any] | None = None
+
+
+class PlatformNotebookSettings(_Strict):
+    """One line of `hubstack:platform.notebooks`."""
+
+    user: str
+    name: str
+    image: str | None = None
+
+
+def parse_notebook_lines(lines: object) -> object:
+    """Read `user name` or `user name image` lines; blank lines and `#` comments are skipped.
+
+    Raises:
+        ValueError: lines are wrong; each is named by its number.
+    """
+    if isinstance(lines, str):
+        lines = lines.splitlines()
+    if not isinstance(lines, list):
+        return lines
+    notebooks: list[dict[str, str]] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(lines, 1):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        words = str(line).split("#")[0].split()  # pyright: ignore[reportUnknownArgumentType]
+        if words and not 2 <= len(words) <= 3:  # noqa: PLR2004  (user, name and perhaps an image)
+            mistakes.append(f"line {number}: {' '.join(words)!r} is not a user, a name and perhaps an image")
+        elif words:
+            notebooks.append(dict(zip(("user", "name", "image"), words, strict=False)))
+    if mistakes:
+        raise ValueError("; ".join(mistakes))
+    return notebooks
+
+
+class PlatformSettings(_Strict):
+    """`hubstack:platform`: what a platform on Kubernetes needs beside the common keys; the component checks values."""
+
+    operatorImage: str = ""
+    egressProxyImage: str | None = None
+    egressExcluded: list[str] | None = None
+    route: str = "HTTPRoute"
+    gateway: str | None = None
+    gatewayNamespace: str | None = None
+    listener: str | None = None
+    sources: list[str] | None = None
+    userGroup: str | None = None
+    notebooksPerUser: int | None = None
+    namespaceQuota: dict[str, str] | None = None
+    nodes: int | None = None
+    pauseImage: str | None = None
+    storageClass: str | None = None
+    apiServers: list[str] | None = None
+    notebooks: Annotated[list[PlatformNotebookSettings], BeforeValidator(parse_notebook_lines)] = Field(
+        default_factory=list[PlatformNotebookSettings]
+    )
+
+
+_OF_A_ROUTE = ("gateway", "gatewayNamespace", "listener", "sources")
+"""Keys of `hubstack:platform` that the component has within `route`; its `route.kind` is the key `route`."""
+
+
 class UserSettings(_Strict):
     """One line of `hubstack:users`."""
 
@@ -158,9 +283,13 @@ class StackSettings(_Strict):
     users: Annotated[list[UserSettings], BeforeValidator(parse_user_lines)] = Field(default_factory=list[UserSettings])
     password: SecretStr | None = None
     egressProfile: EgressProfile = EgressProfile.CLOSED
+    egressDomains: list[str] = Field(default_factory=list[str])
+    egressPorts: list[int] = Field(default_factory=list[int])
+    platform: PlatformSettings = PlatformSettings()
     login: LoginSettings = LoginSettings()
     clientSecret: SecretStr | None = None
     ec2: Ec2Settings = Ec2Settings()
+    ephemeral: EphemeralSettings = EphemeralSettings()
     userQuota: UserQuotaSettings = UserQuotaSettings()
     fleetQuota: FleetQuotaSettings = FleetQuotaSettings()
     hubImage: str | None = None
@@ -212,19 +341,69 @@ class StackSettings(_Strict):
             "confirmDataLoss": self.confirmDataLoss,
         }
 
+    def ephemeral_hub(self) -> "EphemeralHubArgs":
+        """The arguments of `EphemeralHub`."""
+        given: EphemeralHubArgs = self.ephemeral.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        args: EphemeralHubArgs = {
+            **given,
+            "image": self.notebookImage or "",
+            "userQuota": self._user_quota(),
+            "fleetQuota": self._fleet_quota(),
+            "egressProfile": self.egressProfile,
+            "egressDomains": self.egressDomains,
+            "egressPorts": self.egressPorts,
+            "dataProtection": self.dataProtection,
+        }
+        if self.domain != "localhost":
+            args["domain"] = self.domain
+        if self.password is not None:
+            args["password"] = self.password.get_secret_value()
+        return args
+
+    def notebook_platform(self) -> "NotebookPlatformArgs":
+        """The arguments of `NotebookPlatform`."""
+        given: dict[str, Any] = self.platform.model_dump(exclude_none=True)
+        route: NotebookRoute = {key: given.pop(key) for key in _OF_A_ROUTE if key in given}  # pyright: ignore[reportAssignmentType]
+        notebooks: list[PlatformNotebook] = given.pop("notebooks")
+        args: NotebookPlatformArgs = {
+            **given,  # pyright: ignore[reportAssignmentType]  (same keys)
+            "notebookImage": self.notebookImage or "",
+            "domain": self.domain,
+            "route": {**route, "kind": given["route"]},
+            "userQuota": self._user_quota(),
+            "fleetQuota": self._fleet_quota(),
+            "egressProfile": self.egressProfile,
+            "egressDomains": self.egressDomains,
+            "egressPorts": self.egressPorts,
+            "dataProtection": self.dataProtection,
+            "notebooks": notebooks,
+        }
+        return args
+
     def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
         """What the topology's component would refuse."""
-        found: list[pulumi.InputPropertyErrorDetails] = []
+        if self.topology is Topology.PLATFORM:
+            # Stacks of other topologies need not wait for the SDKs of this one, here and below.
+            from components.notebook_platform import check_notebook_platform  # noqa: PLC0415
+
+            found = check_notebook_platform(self.notebook_platform())
+            return [{**error, "property_path": _platform_key(error["property_path"])} for error in found]
+        if self.topology is Topology.EPHEMERAL:
+            from components.kubernetes.hub_arguments import check_ephemeral_hub  # noqa: PLC0415
+
+            found = check_ephemeral_hub("hubstack", self.ephemeral_hub())
+            if self.users:
+                found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
+            return [{**error, "property_path": _ephemeral_key(error["property_path"])} for error in found]
         if self.topology is Topology.EC2HUB:
-            # Stacks that deploy to no cloud need not wait for its SDK.
             from components.ec2_hub_cluster import check_ec2_hub_cluster  # noqa: PLC0415
 
-            found += check_ec2_hub_cluster(self.ec2_hub_cluster())
+            found = check_ec2_hub_cluster(self.ec2_hub_cluster())
             reason = "users have an instance each; `topology: swarm` has managers and workers"
             for key in (key for key in _SWARM_ALONE if getattr(self.ec2, key) is not None):
                 found.append({"property_path": key, "reason": reason})
         else:
-            found += check_swarm_cluster(self.swarm_cluster())
+            found = check_swarm_cluster(self.swarm_cluster())
         below = set(Ec2Settings.model_fields)
         return [
             {**error, "property_path": f"ec2.{error['property_path']}"} if error["property_path"] in below else error
@@ -286,6 +465,21 @@ def parse_settings(
     raise pulumi.RunError(f"the stack's configuration has {len(mistakes)} mistake(s):\n{lines}")
 
 
+def _ephemeral_key(path: str) -> str:
+    """The key of the stack's configuration that an argument of `EphemeralHub` comes from."""
+    first = re.split(r"[.\[]", path)[0]
+    if first == "image":
+        return "notebookImage"
+    return f"ephemeral.{path}" if first in EphemeralSettings.model_fields else path
+
+
+def _platform_key(path: str) -> str:
+    """The key of the stack's configuration that an argument of `NotebookPlatform` comes from."""
+    path = "route" if path == "route.kind" else path.removeprefix("route.")
+    own = re.split(r"[.\[]", path)[0] in PlatformSettings.model_fields
+    return f"platform.{path}" if own else path
+
+
 def _decoded(name: str, text: str) -> object:
     if name in _TEXT:
         return text
@@ -295,13 +489,26 @@ def _decoded(name: str, text: str) -> object:
         return text
 
 
+def _model_at(path: Sequence[str]) -> type[_Strict]:
+    """The model that a path of keys and positions in lists leads to."""
+    model: type[_Strict] = StackSettings
+    for step in path:
+        found = model.model_fields.get(step)
+        # What a key holds may be left out or be a list: the model is somewhere in its type.
+        parts: list[Any] = [found.annotation] if found else []
+        while parts:
+            part = parts.pop()
+            if isinstance(part, type) and issubclass(part, _Strict):
+                model = part
+            parts += get_args(part)
+    return model
+
+
 def _sentence(namespace: str, detail: Mapping[str, Any]) -> str:
     path = [str(part) for part in detail["loc"]]
     key = f"{namespace}:{path[0]}" + "".join(f".{part}" for part in path[1:])
     if detail["type"] == "extra_forbidden":
-        annotation = StackSettings.model_fields[path[0]].annotation
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, _Strict) else None
-        known = list(model.model_fields) if model else []
+        known = list(_model_at(path[:-1]).model_fields)
         close = difflib.get_close_matches(path[-1], known, n=1)
         advice = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
         return f"{key}: there is no such key; {advice}"

@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ON_EC2 = re.compile(r"^\s+hubstack:ec2:", re.MULTILINE)
+ON_KUBERNETES = re.compile(r"^\s+hubstack:topology: [\"']?(ephemeral|platform)\b", re.MULTILINE)
 SALT = re.compile(r"^encryptionsalt: .*\n?", re.MULTILINE)
 SECRET = re.compile(r"^\s+(- )?secure: ", re.MULTILINE)
 
 
 def further_plugins(text: str) -> tuple[str, ...]:
     """What the stack with this configuration needs beside every stack's plugins."""
-    return ("aws",) if ON_EC2.search(text) else ()
+    needed = (("aws", ON_EC2), ("kubernetes", ON_KUBERNETES))
+    return tuple(plugin for plugin, sign in needed if sign.search(text))
 
 
 @contextmanager

@@ -45,6 +45,9 @@ UNTOLD = frozenset({401, 403})
 BUILDKIT_LEFT = 23
 """First major version of Docker's CLI that needs a plugin for BuildKit."""
 
+ON_KUBERNETES = frozenset({"ephemeral", "platform"})
+"""Topologies whose nodes pull the images."""
+
 Ecr = Any
 """boto3's client of ECR, which has no types of its own."""
 
@@ -76,15 +79,34 @@ class Image:
         return f"{self.repository}:{self.tag}"
 
 
-def images_of_stack(*, rootfs: bool) -> dict[str, Image]:
-    """The images that hosts pull, by the configuration key that names them; the same as a stack on an engine builds."""
+def images_of_stack(configuration: Mapping[str, Any], *, rootfs: bool) -> dict[str, Image]:
+    """The images of this project that hosts or nodes pull, by the configuration key that names them.
+
+    They are the same as a stack on an engine builds.
+
+    Args:
+        configuration: the stack's, with the keys as its file has them. On Kubernetes, the hub is the chart's, and an
+            egress proxy is there for domains alone; its key and the operator's lie below the topology's.
+        rootfs: whether Debian's packages make the root file systems; otherwise a registry's Python image is the start.
+    """
     source = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
+
+    def built(folder: str) -> Image:
+        return _image(folder, input_digest(folder, rootfs=rootfs, base_digest=""), source, rootfs=rootfs)
+
     base_digest = input_digest("base", rootfs=rootfs, base_digest="")
     base = _image("base", base_digest, source, rootfs=rootfs)
-    hub = _image("hub", input_digest("hub", rootfs=rootfs, base_digest=""), source, rootfs=rootfs)
     notebook_digest = input_digest("notebook", rootfs=rootfs, base_digest=base_digest)
     notebook = _image("notebook", notebook_digest, {"BASE": base.name}, rootfs=rootfs, base=base)
-    return {"hubImage": hub, "notebookImage": notebook}
+    topology = str(configuration.get("hubstack:topology", ""))
+    if topology not in ON_KUBERNETES:
+        return {"hubImage": built("hub"), "notebookImage": notebook}
+    images = {"notebookImage": notebook}
+    if topology == "platform":
+        images["platform.operatorImage"] = built("operator")
+    if configuration.get("hubstack:egressDomains"):
+        images[f"{topology}.egressProxyImage"] = built("egress-proxy")
+    return images
 
 
 def _image(
@@ -133,7 +155,7 @@ def push_stack(file: Path, registry: str, images: Mapping[str, Image] | None = N
         raise PushError(f"{registry} has a scheme; a registry is named by its host alone, such as ghcr.io/lab")
     text = _read(file)
     if images is None:
-        images = images_of_stack(rootfs=not builds_from_registry(text))
+        images = images_of_stack(_configuration(text), rootfs=not builds_from_registry(text))
     repositories = [image.repository for image in images.values()]
     with _engine() as client, signed_in(registry, repositories) as credentials:
         if credentials:
@@ -164,7 +186,7 @@ def pushed(client: docker.APIClient, image: Image, registry: str, credentials: P
     if digest:
         say(f"{remote} is in the registry already")
         return f"{target}@{digest}"
-    _build_if_missing(client, image)
+    build_if_missing(client, image)
     _push(client, image, target, credentials)
     digest = digest_in_registry(client, remote)
     if not digest:
@@ -210,12 +232,18 @@ def _push(client: docker.APIClient, image: Image, target: str, credentials: Path
         client.remove_image(remote)
 
 
-def _build_if_missing(client: docker.APIClient, image: Image) -> None:
+def build_if_missing(client: docker.APIClient, image: Image) -> None:
+    """Make the engine have the image and what it starts from; paths are those of the project's folder.
+
+    Raises:
+        PushError: its parts cannot be put together.
+        CommandFailedError: the build failed twice.
+    """
     try:
         client.inspect_image(image.name)
     except NotFound:
         if image.base:
-            _build_if_missing(client, image.base)
+            build_if_missing(client, image.base)
         _build(image)
 
 
@@ -338,48 +366,76 @@ def logged_in(host: str, user: str, password: str) -> Iterator[Path]:
 def with_references(text: str, references: Mapping[str, str]) -> str:
     """The stack's configuration with the images in it; every other line stays as it was written.
 
-    A key that is there keeps its place and its comment; keys that are missing are added right below `config:`.
+    A key that is there keeps its place and its comment; keys that are missing are added right below `config:`, or below
+    the key of the object that they belong to.
+
+    Args:
+        text: the stack's file.
+        references: images by key; `platform.operatorImage` is a key of the object `platform`.
 
     Raises:
         PushError: the text is written in a way that cannot be edited line by line.
     """
-    edited, missing = text, dict[str, str]()
-    for key, reference in references.items():
-        line = re.compile(
-            rf"^(?P<key>[ \t]+(?P<quote>['\"]?)hubstack:{key}(?P=quote):)[ \t]*[^\s#]*(?P<comment>([ \t]+#.*)?)$",
-            re.MULTILINE,
-        )
-        if line.search(edited):
-            edited = line.sub(
-                lambda found, value=reference: f"{found['key']} {value}{found['comment']}", edited, count=1
-            )
-        else:
-            missing[key] = reference
-    if missing:
-        edited = _with_added(edited, missing)
-    wanted = {**_document(text), "config": {**_configuration(text), **_keyed(references)}}
+    edited = text
+    # What is added goes to the top, one above the other: the last comes first.
+    for key, reference in reversed(list(references.items())):
+        edited = _with_reference(edited, key, reference)
+    wanted = {**_document(text), "config": _placed(_configuration(text), references)}
     if _document(edited) != wanted:
-        lines = "\n".join(f"  {key}: {reference}" for key, reference in _keyed(references).items())
+        lines = "\n".join(f"  hubstack:{key}: {reference}" for key, reference in references.items())
         raise PushError(
             f"the images are pushed, but the file cannot be edited line by line; set in it yourself:\n{lines}"
         )
     return edited
 
 
-def _with_added(text: str, references: Mapping[str, str]) -> str:
-    """The text with lines for the keys below `config:`, as far in as what is there."""
-    head = re.search(r"^config:(?P<empty>[ \t]*\{\})?(?P<comment>[ \t]*(#.*)?)$\n?", text, re.MULTILINE)
-    first = re.compile(r"(?:[ \t]*(?:#.*)?\n)*([ \t]+)[^\s#]").match(text, head.end()) if head else None
-    indent = first[1] if first else "  "
-    lines = "".join(f"{indent}{key}: {reference}\n" for key, reference in _keyed(references).items())
-    if not head:
+def _placed(configuration: Mapping[str, Any], references: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration with the images where their keys say."""
+    placed = dict(configuration)
+    for key, reference in references.items():
+        outer, _, inner = f"hubstack:{key}".partition(".")
+        placed[outer] = {**(placed.get(outer) or {}), inner: reference} if inner else reference
+    return placed
+
+
+def _with_reference(text: str, key: str, reference: str) -> str:
+    outer, _, inner = key.partition(".")
+    if not inner:
+        return _with_line(text, _block(text, "config", ""), f"hubstack:{key}", reference)
+    block = _block(text, f"hubstack:{outer}", r"[ \t]+")
+    if block is None:
+        text = _with_line(text, _block(text, "config", ""), f"hubstack:{outer}", "")
+        block = _block(text, f"hubstack:{outer}", r"[ \t]+")
+    return _with_line(text, block, inner, reference)
+
+
+def _block(text: str, key: str, indent: str) -> re.Match[str] | None:
+    """The line of a key whose object stands below it, and the object's lines."""
+    return re.search(
+        rf"^(?P<head>(?P<indent>{indent})(?P<quote>['\"]?){key}(?P=quote):)([ \t]*\{{\}})?"
+        r"(?P<comment>[ \t]*(#.*)?)$\n?(?P<body>((?P=indent)[ \t]+.*(\n|\Z)|[ \t]*(#.*)?\n)*)",
+        text,
+        re.MULTILINE,
+    )
+
+
+def _with_line(text: str, block: re.Match[str] | None, key: str, value: str) -> str:
+    """The text with this value of the key in the block, in its line or in one that is added at the block's top."""
+    written = f"{key}: {value}".rstrip()
+    if block is None:
         separator = "" if not text or text.endswith("\n") else "\n"
-        return f"{text}{separator}config:\n{lines}"
-    return f"{text[: head.start()]}config:{head['comment']}\n{lines}{text[head.end() :]}"
-
-
-def _keyed(references: Mapping[str, str]) -> dict[str, str]:
-    return {f"hubstack:{key}": reference for key, reference in references.items()}
+        return f"{text}{separator}config:\n  {written}\n"
+    before, body, after = text[: block.start()], block["body"], text[block.end() :]
+    line = re.compile(
+        rf"^(?P<key>[ \t]+(?P<quote>['\"]?){key}(?P=quote):)[ \t]*[^\s#]*(?P<comment>([ \t]+#.*)?)$", re.MULTILINE
+    )
+    if line.search(body):
+        body = line.sub(lambda found: f"{found['key']} {value}{found['comment']}", body, count=1)
+    else:
+        first = re.compile(r"(?:[ \t]*(?:#.*)?\n)*([ \t]+)[^\s#]").match(body)
+        indent = first[1] if first else f"{block['indent']}  "
+        body = f"{indent}{written}\n{body}"
+    return f"{before}{block['head']}{block['comment']}\n{body}{after}"
 
 
 def _configuration(text: str) -> dict[str, Any]:

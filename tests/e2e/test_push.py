@@ -148,7 +148,7 @@ def test_the_hub_is_pushed_and_the_stack_names_what_the_registry_holds(
     client: docker.APIClient, registry: Registry, tiny: Image, stack_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(ROOT)
-    hub = images_of_stack(rootfs=True)["hubImage"]
+    hub = images_of_stack({}, rootfs=True)["hubImage"]
     before = stack_file.read_text()
 
     push_stack(stack_file, registry.address, {"hubImage": hub, "notebookImage": tiny})

@@ -6,7 +6,7 @@ from typing import Any
 
 from pulumi.provider.experimental.analyzer import Analyzer
 
-from components import SwarmCluster
+from components import EphemeralHub, NotebookPlatform, SwarmCluster
 
 GOLDEN = Path(__file__).with_name("components.json")
 
@@ -25,7 +25,7 @@ def described(properties: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def contract() -> dict[str, Any]:
     """Inputs and outputs of every component, as the packager for other languages reads them."""
-    analyzed = Analyzer("hubstack").analyze(components=[SwarmCluster])
+    analyzed = Analyzer("hubstack").analyze(components=[EphemeralHub, NotebookPlatform, SwarmCluster])
     return {
         name: {
             "inputs": described(component.inputs),

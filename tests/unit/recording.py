@@ -52,6 +52,8 @@ class _Mocks(mocks.Mocks):
             "hex": "ab" * 32,
             "privateKeyPem": "key",
             "certPem": "certificate",
+            # What is read, and not made, is as the test has it.
+            **(self.answers.get(args.typ, lambda _given: {})({}) if args.resource_id else {}),
         }
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
@@ -115,6 +117,8 @@ class Recorder(mocks.MockMonitor):
 def record(program: Callable[[], object], answers: Mapping[str, Answer] | None = None) -> Recorder:
     """Run the program under mocks, with `answers` in place of those of a good account, and return what it registered."""
     loop = asyncio.new_event_loop()
+    # The first error is raised; those of all that waited for the same say nothing new.
+    loop.set_exception_handler(lambda _loop, _context: None)
     asyncio.set_event_loop(loop)
     # What an earlier program left unfinished, because it raised on purpose, belongs to a loop that is closed.
     settings.SETTINGS.outputs.clear()
@@ -131,5 +135,10 @@ def record(program: Callable[[], object], answers: Mapping[str, Answer] | None =
 
         loop.run_until_complete(run())
     finally:
+        # A program that raised on purpose leaves some of its registrations behind.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
     return recorder

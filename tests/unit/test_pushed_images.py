@@ -69,7 +69,7 @@ def test_what_is_pushed_is_what_a_stack_on_an_engine_builds(rootfs: bool):
     recorder = record(lambda: SwarmCluster("hub", {"users": [{"name": "ada"}], "buildFromRegistry": not rootfs}))
     built = {r.properties["name"]: r.properties for r in recorder.registrations if "RemoteImage" in r.type}
     contexts = {r.properties["image"]: r.properties for r in recorder.registrations if "python_version" in r.properties}
-    images = images_of_stack(rootfs=rootfs)
+    images = images_of_stack({}, rootfs=rootfs)
 
     assert [image.repository for image in images.values()] == ["hubstack/hub", "hubstack/notebook"]
     for image in [*images.values(), images["notebookImage"].base]:
@@ -78,6 +78,36 @@ def test_what_is_pushed_is_what_a_stack_on_an_engine_builds(rootfs: bool):
         assert contexts[image.folder]["python_version"] == python_version(image)
         assert contexts[image.folder]["rootfs"] == image.rootfs == rootfs
     assert ROOTFS_PYTHON != REGISTRY_PYTHON
+
+
+@pytest.mark.parametrize(
+    ("stack", "keys"),
+    [
+        ("ephemeral", {"notebookImage": "notebook", "ephemeral.egressProxyImage": "egress-proxy"}),
+        (
+            "platform",
+            {
+                "notebookImage": "notebook",
+                "platform.operatorImage": "operator",
+                "platform.egressProxyImage": "egress-proxy",
+            },
+        ),
+    ],
+)
+def test_a_stack_on_kubernetes_gets_the_images_that_its_nodes_pull(stack: str, keys: dict[str, str]):
+    text = (ROOT / f"Pulumi.{stack}.yaml").read_text()
+    configuration = yaml.safe_load(text)["config"]
+    images = images_of_stack(configuration, rootfs=True)
+
+    assert {key: image.folder for key, image in images.items()} == keys
+    closed = images_of_stack({**configuration, "hubstack:egressDomains": []}, rootfs=True)
+    assert set(images) - set(closed) == {f"{stack}.egressProxyImage"}
+
+    after = with_references(text, dict.fromkeys(images, HUB))
+    changed = [pair for pair in zip(text.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert [new.strip() for _, new in changed] == [
+        f"{key.rpartition('.')[2] if '.' in key else f'hubstack:{key}'}: {HUB}" for key in keys
+    ]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +156,35 @@ def test_an_edited_file_keeps_its_comments_its_order_and_its_indentation(before:
     assert with_references(before, {"hubImage": "H", "notebookImage": "N"}) == after
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("config:\n", "config:\n  hubstack:platform:\n    operatorImage: O\n"),
+        (
+            "config:\n    # the nodes'\n    hubstack:platform: # ours\n\n        route: none\n    hubstack:domain: a\n",
+            "config:\n    # the nodes'\n    hubstack:platform: # ours\n        operatorImage: O\n\n        route: none\n"
+            "    hubstack:domain: a\n",
+        ),
+        (
+            "config:\n  hubstack:platform:\n    'operatorImage': old # pinned\n    route: none",
+            "config:\n  hubstack:platform:\n    'operatorImage': O # pinned\n    route: none",
+        ),
+        ("config:\n  hubstack:platform: {}\n", "config:\n  hubstack:platform:\n    operatorImage: O\n"),
+        (
+            "config:\n  hubstack:ephemeral:\n    operatorImage: other\n",
+            "config:\n  hubstack:platform:\n    operatorImage: O\n  hubstack:ephemeral:\n    operatorImage: other\n",
+        ),
+    ],
+)
+def test_a_key_of_an_object_is_edited_within_it(before: str, after: str):
+    assert with_references(before, {"platform.operatorImage": "O"}) == after
+
+
+def test_an_object_on_one_line_is_refused_with_the_key_to_set():
+    with pytest.raises(PushError, match=r"hubstack:platform\.operatorImage: O"):
+        with_references("config:\n  hubstack:platform: {route: none}\n", {"platform.operatorImage": "O"})
+
+
 CONFIGURATIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -143,9 +202,11 @@ CONFIGURATIONS = st.fixed_dictionaries(
 def test_whatever_else_the_file_says_it_still_says(configuration: dict[str, object]):
     text = yaml.safe_dump({"config": configuration, "encryptionsalt": "v1:a"}, allow_unicode=True)
 
+    # What the text says, not what it was made from: some line breaks of Unicode do not survive in YAML.
+    said = yaml.safe_load(text)
     assert yaml.safe_load(with_references(text, REFERENCES)) == {
-        "config": {**configuration, "hubstack:hubImage": HUB, "hubstack:notebookImage": NOTEBOOK},
-        "encryptionsalt": "v1:a",
+        **said,
+        "config": {**(said["config"] or {}), "hubstack:hubImage": HUB, "hubstack:notebookImage": NOTEBOOK},
     }
 
 

@@ -7,7 +7,8 @@ import pulumi
 import pytest
 import yaml
 
-from components.settings import StackSettings, parse_settings, parse_user_lines
+from components.notebook_platform import NotebookPlatformArgs
+from components.settings import PlatformSettings, StackSettings, parse_settings, parse_user_lines
 
 ROOT = Path(__file__).parents[2]
 USERS = {"hubstack:users": json.dumps(["root admin", "ada"])}
@@ -97,6 +98,85 @@ def test_the_stacks_that_the_project_ships_are_accepted(stack: str):
         (line.split()[0], line.split()[1:] == ["admin"]) for line in config["hubstack:users"]
     ]
     assert any(user.admin for user in users)
+
+
+PLATFORM = {
+    "hubstack:topology": "platform",
+    "hubstack:domain": "nb.example.org",
+    "hubstack:notebookImage": "notebook:1.0",
+    "hubstack:platform": json.dumps(
+        {"operatorImage": "operator:1.0", "gateway": "notebooks", "gatewayNamespace": "gateway-system"}
+    ),
+}
+
+
+def test_the_platform_that_the_project_ships_is_accepted_with_its_notebooks():
+    config = yaml.safe_load((ROOT / "Pulumi.platform.yaml").read_text())["config"]
+    raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+
+    args = parse_settings(raw).notebook_platform()
+
+    assert args.get("notebooks") == [{"user": "ada@example.org", "name": "training"}]
+    assert args.get("route") == {
+        "kind": "HTTPRoute",
+        "gateway": "notebooks",
+        "gatewayNamespace": "gateway-system",
+        "listener": "https",
+    }
+    assert args.get("egressDomains") == ["pypi.org", "files.pythonhosted.org"]
+    assert args.get("dataProtection") is True
+
+
+def test_every_argument_of_a_platform_has_a_key_in_the_stacks_file():
+    given = set(parse_settings(PLATFORM).notebook_platform()) | set(PlatformSettings.model_fields)
+
+    assert set(NotebookPlatformArgs.__annotations__) - given == set()
+
+
+def test_a_platforms_mistakes_are_named_by_the_keys_of_the_stacks_file():
+    told = mistakes(
+        {
+            **PLATFORM,
+            "hubstack:notebookImage": "notebook",
+            "hubstack:platform": json.dumps(
+                {"operatorImage": "operator", "route": "HTTPRoute", "gatewayNamespace": "x", "notebooks": ["ada 1st"]}
+            ),
+        }
+    )
+
+    assert "4 mistake(s)" in told
+    assert "hubstack:notebookImage: notebook has no tag" in told
+    assert "hubstack:platform.operatorImage: operator has no tag" in told
+    assert "hubstack:platform.gateway: a route of kind HTTPRoute needs the name of the Gateway" in told
+    assert "hubstack:platform.notebooks[0].name: '1st' is no notebook's name" in told
+
+
+def test_an_unknown_way_of_a_route_is_named_by_its_key():
+    told = mistakes({**PLATFORM, "hubstack:platform": json.dumps({"operatorImage": "o:1", "route": "Ingress"})})
+
+    assert "hubstack:platform.route: 'Ingress' is not known" in told
+
+
+def test_a_bad_line_of_notebooks_is_named_by_its_number():
+    told = mistakes({**PLATFORM, "hubstack:platform": json.dumps({"notebooks": ["ada one", "", "# no", "bob"]})})
+
+    assert "hubstack:platform.notebooks: line 4: 'bob' is not a user, a name and perhaps an image" in told
+
+
+def test_an_unknown_key_of_the_platform_gets_a_suggestion():
+    told = mistakes({**PLATFORM, "hubstack:platform": json.dumps({"gatway": "x"})})
+
+    assert "hubstack:platform.gatway: there is no such key; did you mean gateway?" in told
+
+
+def test_the_hub_for_visitors_that_the_project_ships_is_accepted():
+    config = yaml.safe_load((ROOT / "Pulumi.ephemeral.yaml").read_text())["config"]
+
+    args = parse_settings({k: v if isinstance(v, str) else json.dumps(v) for k, v in config.items()}).ephemeral_hub()
+
+    assert args.get("front") == {"kind": "letsencrypt", "email": "owner@example.org"}
+    assert args["image"] == config["hubstack:notebookImage"]
+    assert args.get("fleetQuota") == {"servers": 50}
 
 
 def test_the_readmes_table_is_the_one_that_pulumi_yaml_describes():

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from components import Ec2HubCluster, SwarmCluster, SwarmClusterArgs
+from components import Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, SwarmClusterArgs
+from components.kubernetes.chart_values import FrontKind
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -34,6 +35,30 @@ TOPOLOGIES: dict[str, Callable[[], object]] = {
             "zones": 3,
             "natPerZone": True,
             "interfaceEndpoints": ["ec2"],
+        },
+    ),
+    "ephemeral": lambda: EphemeralHub(
+        "lab",
+        {
+            "image": f"registry.example.org/hubstack/notebook@{DIGEST}",
+            "domain": "try.example.org",
+            "front": {"kind": FrontKind.LETSENCRYPT, "email": "owner@example.org"},
+            "egressDomains": ["github.com"],
+            "egressProxyImage": f"registry.example.org/hubstack/egress-proxy@{DIGEST}",
+            "shared": {"server": "nfs.example.org", "share": "/homes"},
+            "userScheduler": True,
+        },
+    ),
+    "platform": lambda: NotebookPlatform(
+        "lab",
+        {
+            "operatorImage": f"operator@{DIGEST}",
+            "notebookImage": f"notebook@{DIGEST}",
+            "egressProxyImage": f"egress-proxy@{DIGEST}",
+            "domain": "nb.example.org",
+            "route": {"gateway": "notebooks", "gatewayNamespace": "gateway-system"},
+            "egressDomains": ["pypi.org"],
+            "notebooks": [{"user": "ada", "name": "one"}, {"user": "ada", "name": "two"}],
         },
     ),
 }

@@ -1,0 +1,1 @@
+"""What topologies on Kubernetes share."""

@@ -1,0 +1,165 @@
+"""What the API server refuses before an object exists: ValidatingAdmissionPolicies for notebooks and for requests.
+
+Pod Security and quotas refuse a pod, which nobody sees but the operator; these refuse the Notebook, to whoever applies
+it, in a sentence. They also guard the operator itself, which would make for a user what the user may not make. What a
+kind's own definition says, such as what a name may be and that a request is never changed, is not said again here.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict
+
+from components.kubernetes.labels import ROLE_LABEL
+
+SERVICE_ACCOUNTS = ("default-editor", "default-viewer")
+"""What the operator makes in every profile's namespace."""
+
+VOLUME_KINDS = (
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+)
+"""Kinds of volumes that the Pod Security Standard `restricted` knows: nothing of the node, nothing over the network."""
+
+
+class Validation(TypedDict):
+    """One rule, as Kubernetes writes it."""
+
+    expression: str
+    """CEL; true where the object is let in."""
+    message: str
+    """What whoever applies it reads otherwise."""
+    messageExpression: NotRequired[str]
+    """CEL of a message that names values; `message` stands in where it fails."""
+
+
+Spec = dict[str, Any]
+
+
+def notebook_policy(service_accounts: Sequence[str] = SERVICE_ACCOUNTS) -> Spec:
+    """The `spec` of the policy for Notebooks in whatever namespace, and whoever makes them."""
+    return {
+        "failurePolicy": "Fail",
+        "matchConstraints": _match("kubeflow.org", "v1", "notebooks"),
+        "variables": _variables("object.spec.template.spec"),
+        "validations": [*_label_rules(), *_pod_rules(service_accounts)],
+    }
+
+
+def request_policy(service_accounts: Sequence[str] = SERVICE_ACCOUNTS) -> Spec:
+    """The `spec` of the policy for NotebookRequests: in one's own name, and fit to become a Notebook."""
+    own: Validation = {
+        "expression": "request.operation != 'CREATE' || object.spec.user == request.userInfo.username",
+        "message": "a NotebookRequest is made in one's own name alone",
+        "messageExpression": (
+            "'a NotebookRequest is made in one\\'s own name alone: spec.user is \"' + object.spec.user + "
+            "'\", and you are \"' + request.userInfo.username + '\"'"
+        ),
+    }
+    person: Validation = {
+        "expression": "!object.spec.user.startsWith('system:')",
+        "message": "spec.user is a part of Kubernetes (system:…); notebooks belong to people",
+    }
+    template = "has(object.spec.template) && has(object.spec.template.spec) ? object.spec.template.spec : dyn({})"
+    return {
+        "failurePolicy": "Fail",
+        "matchConstraints": _match("hubstack.io", "v1alpha1", "notebookrequests"),
+        "variables": _variables(template),
+        "validations": [own, person, *_pod_rules(service_accounts)],
+    }
+
+
+def policy_binding(policy: str) -> Spec:
+    """The `spec` of the binding that puts `policy` in force everywhere: what it finds is refused."""
+    return {"policyName": policy, "validationActions": ["Deny"]}
+
+
+def _match(group: str, version: str, resource: str) -> Spec:
+    rule = {
+        "apiGroups": [group],
+        "apiVersions": [version],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": [resource],
+        "scope": "*",
+    }
+    # Equivalent: who writes an older version is judged by what it becomes.
+    return {"matchPolicy": "Equivalent", "resourceRules": [rule], "namespaceSelector": {}, "objectSelector": {}}
+
+
+def _variables(pod: str) -> list[dict[str, str]]:
+    containers = " + ".join(f"variables.pod.?{kind}.orValue([])" for kind in ("containers", "initContainers"))
+    contexts = (
+        "[variables.pod.?securityContext.orValue({})] + variables.containers.map(c, c.?securityContext.orValue({}))"
+    )
+    account = "variables.pod.?serviceAccountName.orValue(variables.pod.?serviceAccount.orValue(''))"
+    return [
+        {"name": "pod", "expression": pod},
+        {"name": "containers", "expression": containers},
+        {"name": "contexts", "expression": contexts},
+        {"name": "account", "expression": account},
+    ]
+
+
+def _label_rules() -> list[Validation]:
+    labels = "object.metadata.?labels.orValue({})"
+    return [
+        {
+            "expression": f"{labels}.all(k, k != '{ROLE_LABEL}' || {labels}[k] == 'notebook')",
+            "message": f"the label {ROLE_LABEL} says what NetworkPolicies open; a Notebook has none or 'notebook'",
+        },
+        {
+            "expression": f"{labels}.all(k, k != 'notebook-name' || {labels}[k] == object.metadata.name)",
+            "message": "the label notebook-name says which notebook a pod is; leave it out",
+        },
+    ]
+
+
+def _pod_rules(service_accounts: Sequence[str]) -> list[Validation]:
+    accounts = ", ".join(f"'{name}'" for name in ("", *service_accounts))
+    kinds = ", ".join(f"'{kind}'" for kind in ("name", *VOLUME_KINDS))
+    return [
+        {
+            "expression": (
+                "!variables.pod.?hostNetwork.orValue(false) && !variables.pod.?hostPID.orValue(false) && "
+                "!variables.pod.?hostIPC.orValue(false)"
+            ),
+            "message": "a notebook shares nothing with its node: leave out hostNetwork, hostPID and hostIPC",
+        },
+        {
+            "expression": "variables.containers.all(c, c.?ports.orValue([]).all(p, p.?hostPort.orValue(0) == 0))",
+            "message": "a notebook shares nothing with its node: leave out hostPort",
+        },
+        {
+            "expression": f"variables.pod.?volumes.orValue([]).all(v, v.all(kind, kind in [{kinds}]))",
+            "message": f"a notebook's volumes are one of {', '.join(VOLUME_KINDS)}; hostPath and network volumes are not",
+        },
+        {
+            "expression": (
+                "variables.contexts.all(s, !s.?privileged.orValue(false) && "
+                "!s.?allowPrivilegeEscalation.orValue(false) && s.?capabilities.?add.orValue([]) == [])"
+            ),
+            "message": "a notebook has no rights of root: leave out privileged, allowPrivilegeEscalation and added capabilities",
+        },
+        {
+            "expression": (
+                "variables.contexts.all(s, s.?runAsUser.orValue(1000) != 0 && s.?runAsNonRoot.orValue(true))"
+            ),
+            "message": "a notebook does not run as root: runAsUser is another than 0, runAsNonRoot is not false",
+        },
+        {
+            "expression": f"variables.account in [{accounts}]",
+            "message": f"a notebook's serviceAccountName is one of {', '.join(service_accounts)}",
+            "messageExpression": (
+                f"'serviceAccountName is ' + string(variables.account) + '; a notebook has one of "
+                f"{', '.join(service_accounts)}'"
+            ),
+        },
+        {
+            "expression": "variables.pod.?nodeName.orValue('') == '' && variables.pod.?priorityClassName.orValue('') == ''",
+            "message": "where a notebook runs and whom it displaces is the scheduler's: leave out nodeName and priorityClassName",
+        },
+    ]

@@ -1,0 +1,51 @@
+"""A headless Chromium for tests that need a person's eyes and hands."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+DRIVER, BROWSER = Path("/usr/bin/chromedriver"), Path("/usr/bin/chromium")
+
+
+@contextmanager
+def chromium(profile: Path, hosts: Mapping[str, str] | None = None) -> Iterator[webdriver.Chrome]:
+    """A browser that knows what `profile` holds; the test is skipped, with the reason, where there is none.
+
+    Args:
+        profile: folder of what it remembers.
+        hosts: addresses of names that no resolver knows.
+    """
+    if not DRIVER.exists() or not BROWSER.exists():
+        pytest.skip("chromium and chromium-driver are not installed; `make test` installs them")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--ignore-certificate-errors",
+        "--window-size=1400,900",
+        f"--user-data-dir={profile}",
+        f"--host-resolver-rules={', '.join(f'MAP {name} {address}' for name, address in (hosts or {}).items())}",
+    ):
+        options.add_argument(flag)
+    started = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        yield started
+    finally:
+        started.quit()
+
+
+def text_of(browser: webdriver.Chrome, selector: str) -> str:
+    """The text of all elements that a CSS selector finds."""
+    return " ".join(element.text for element in browser.find_elements("css selector", selector))
