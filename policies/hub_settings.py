@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from policies.bundle import bundled_file
+from policies.findings import Finding, Judge, undecided
 from policies.reader import UNKNOWN, Value, as_mapping, read
-from policies.registry import Finding, Judge, undecided
 
 SUFFIX = "hub-settings"
 SETTINGS_FILE = "hub-settings.json"

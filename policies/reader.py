@@ -4,7 +4,7 @@
 message: a mandatory policy that reads one lets the preview pass. Here an unknown is a value that a check can see.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard, cast
 
 from pulumi_policy.proxy import UnknownValueError
@@ -87,3 +87,39 @@ def is_number(value: Value) -> TypeGuard[float]:
 def as_mapping(value: Value) -> Mapping[str, Value]:
     """A decoded JSON object; empty for anything else."""
     return cast("Mapping[str, Value]", value) if isinstance(value, dict) else {}
+
+
+class Partial(dict[str, Value]):
+    """An object of which only a part is at hand: what is missing may be there all the same, so it is not known."""
+
+    def __missing__(self, _key: str) -> Value:
+        return UNKNOWN
+
+
+def partial(value: Value) -> Value:
+    """The same value, with what objects in it lack taken for unknown."""
+    if isinstance(value, dict):
+        return Partial({str(key): partial(inner) for key, inner in as_mapping(value).items()})
+    if isinstance(value, list):
+        return [partial(inner) for inner in cast("list[Value]", value)]
+    return value
+
+
+def plain(value: Value) -> Value:
+    """Copies of the objects and lists that the engine hands over, in which a value that is not known is `UNKNOWN`."""
+    if isinstance(value, Partial):
+        return value
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in entries(cast("Value", value))}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(inner) for inner in items(cast("Value", value))]
+    return value
+
+
+def holds_unknown(value: Value) -> bool:
+    """Whether anything in a value that `plain` made is not known."""
+    if isinstance(value, dict):
+        return any(holds_unknown(inner) for inner in as_mapping(value).values())
+    if isinstance(value, list):
+        return any(holds_unknown(inner) for inner in cast("list[Value]", value))
+    return value is UNKNOWN

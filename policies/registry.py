@@ -15,30 +15,10 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
+from policies import stack_file
+from policies.findings import Finding, Judge
+from policies.kubernetes import objects
 from policies.reader import Value, read
-from policies.stack_file import carried
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found wrong, or could not decide."""
-
-    message: str
-    undecided: bool = False
-
-
-def violation(message: str) -> Finding:
-    """Something is wrong: a whole sentence with the value and what to do."""
-    return Finding(message)
-
-
-def undecided(what: str) -> Finding:
-    """The property `what` is not known yet, so the check cannot say."""
-    return Finding(f"{what} is not known before the update", undecided=True)
-
-
-Judge = Callable[[str, Any, Mapping[str, Any]], Iterator[Finding]]
-"""A check's function: the resource's name, its properties and the family's configuration."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +111,9 @@ class Registry:
             if (family is None or check.family == family) and type_ in check.types and check.id not in disabled:
                 for finding in check.judge(name, properties, config):
                     yield check, finding
-        for part in carried(type_, properties):
+        for part in (*stack_file.carried(type_, properties), *objects.carried(type_, properties)):
             for check, finding in self.findings(family, part.type, part.name, part.properties, config):
-                yield check, replace(finding, message=f"{part.name} of its stack file: {finding.message}")
+                yield check, replace(finding, message=f"{part.prefix}{finding.message}")
 
     def stack_findings(
         self, resources: Sequence[StackResource], config: Mapping[str, Any]
@@ -164,9 +144,19 @@ FAMILY_CONFIG: dict[str, dict[str, Any]] = {
     "maxAgeSeconds": {"type": "number", "default": 7 * 24 * 3600},
     "allowOpen": {"type": "boolean", "default": False},
     "usersInContainers": {"type": "boolean", "default": False},
+    "allowOpenHub": {"type": "boolean", "default": False},
+    "reviewedCode": {"type": "array", "items": {"type": "string"}, "default": []},
+    "knownCharts": {"type": "array", "items": {"type": "string"}, "default": []},
 }
-"""Configuration that every family takes: checks switched off by id, the most that a stack may grant, and whether users'
-code runs in containers on its hosts, which the metadata service's hop limit keeps from a host's role."""
+"""Configuration that every family takes.
+
+`disabled`: ids of checks that are switched off. `maxCpu`, `maxMemoryBytes`, `maxServers`, `maxAgeSeconds`,
+`maxInstanceCpu`: the most that a stack may grant. `allowOpen`: users' code may reach every public address.
+`usersInContainers`: it runs in containers on a stack's hosts, which the metadata service's hop limit keeps from a
+host's role. `allowOpenHub`: a hub may let everybody in without a password. `reviewedCode`: SHA-256, in hexadecimal, of
+code in a hub's `extraConfig` that somebody has read; no check can tell what other code does. `knownCharts`: names of
+charts beside `jupyterhub` that somebody has looked at; what a Helm release makes of another one no check can see.
+"""
 
 
 def message(check: Check | StackCheck, type_: str, name: str, finding: Finding) -> str:

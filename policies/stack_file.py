@@ -8,11 +8,11 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from policies.bundle import bundled_file
 from policies.iam_documents import as_list
+from policies.parts import Part
 from policies.reader import UNKNOWN, Value, as_mapping, is_number, read
 from policies.resource_types import BUNDLE, NETWORK, SERVICE
 
@@ -21,17 +21,6 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 Properties = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something that a stack file declares."""
-
-    type: str
-    """Type token of the resource that it would be."""
-    name: str
-    """What it is and is called, for people: `service hub`."""
-    properties: Properties
 
 
 def stack_file(properties: Value) -> Value:
@@ -54,11 +43,11 @@ def carried(type_: str, properties: Value) -> Iterator[Part]:
     document = as_mapping(stack_file(properties))
     networks = as_mapping(document.get("networks"))
     for name, service in as_mapping(document.get("services")).items():
-        yield Part(SERVICE, f"service {name}", service_properties(as_mapping(service), networks))
+        yield Part(SERVICE, f"service {name}", service_properties(as_mapping(service), networks), "stack file")
     for name, network in networks.items():
         # An external one is not made by the file; who joins the host's is judged with the services.
         if not as_mapping(network).get("external"):
-            yield Part(NETWORK, f"network {name}", network_properties(name, as_mapping(network)))
+            yield Part(NETWORK, f"network {name}", network_properties(name, as_mapping(network)), "stack file")
 
 
 def service_properties(service: Mapping[str, Value], networks: Mapping[str, Value]) -> Properties:

@@ -12,8 +12,9 @@ from typing import Any
 
 from policies.address_space import PORTS, Network, Opening, Segment, Span, segments
 from policies.egress.security_groups import ALL_PROTOCOLS, ANY_PORT, WEB_PORTS, Rule, rules
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, is_number, items, read
-from policies.registry import REGISTRY, Finding, StackResource, undecided, violation
+from policies.registry import REGISTRY, StackResource
 from policies.resource_types import (
     DEFAULT_SECURITY_GROUP,
     EGRESS_RULE,

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.egress_guard import is_egress_guard
+from policies.findings import Finding, undecided, violation
 from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import UNKNOWN, Value, as_mapping, items, label, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import BUNDLE, CONFIG, CONTAINER, NETWORK, OPEN_NETWORK, SERVICE
 
 NOT_INTERNAL = frozenset({"front-network"})

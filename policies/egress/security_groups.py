@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, items, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import (
     DEFAULT_SECURITY_GROUP,
     EGRESS_RULE,

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.egress_guard import is_egress_guard
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, entries, items, label, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import CONTAINER, IMAGE, SERVICE
 
 SENSITIVE = ("/", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var")

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, items, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import INSTANCE, LAUNCH_TEMPLATE, SUBNET
 
 SECRET = re.compile(

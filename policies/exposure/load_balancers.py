@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, items, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import LISTENER, OLD_LISTENER, OLD_TARGET_GROUP, TARGET_GROUP
 
 ENCRYPTED = ("HTTPS", "TLS")

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.iam_documents import as_list, statements
 from policies.reader import UNKNOWN, Value, as_mapping, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import IAM_POLICY, ROLE, ROLE_ATTACHMENT, ROLE_POLICY
 
 READING = ("Describe", "List", "Get")

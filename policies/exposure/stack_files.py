@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, as_mapping, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import BUNDLE
 from policies.stack_file import STACK_FILE, stack_file
 

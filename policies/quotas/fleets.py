@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, undecided, violation
 from policies.reader import UNKNOWN, Value, is_number, read
-from policies.registry import REGISTRY, Finding, undecided, violation
+from policies.registry import REGISTRY
 from policies.resource_types import AUTO_SCALING_GROUP, INSTANCE, LAUNCH_TEMPLATE, RECORD
 
 GPU = re.compile(r"^(p|g|inf|trn|dl|vt|f)\d")

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.findings import Finding, violation
 from policies.hub_settings import Settings, on_hub_settings
 from policies.reader import as_mapping, is_number
-from policies.registry import REGISTRY, Finding, violation
+from policies.registry import REGISTRY
 from policies.resource_types import BUNDLE, CONFIG
 
 REQUIRED = ("cpu", "memory_bytes", "processes", "home_bytes", "tmp_bytes", "idle_seconds", "max_age_seconds")

@@ -19,8 +19,9 @@ from components import EgressProfile, SwarmCluster
 from components.aws.boot import archive
 from components.settings import parse_settings
 from policies import resource_types as types
+from policies.findings import Finding
 from policies.pack import POLICIES
-from policies.registry import FAMILY_CONFIG, REGISTRY, Finding
+from policies.registry import FAMILY_CONFIG, REGISTRY
 from policies.stack_file import carried
 from tests.policies.test_joined_rules import after, before
 from tests.stacks import ROOT
@@ -362,4 +363,6 @@ json_values = st.recursive(
 def test_no_stack_file_makes_the_pack_fail_to_answer(service: Any, network: Any, secrets: Any):
     document = {"services": {"one": service}, "networks": network, "secrets": secrets}
 
-    list(REGISTRY.findings(None, types.BUNDLE, "b", unknown_checking_proxy(bundle_of(document)), DEFAULTS))
+    findings = REGISTRY.findings(None, types.BUNDLE, "b", unknown_checking_proxy(bundle_of(document)), DEFAULTS)
+
+    assert all(finding.message for _, finding in findings)

@@ -1,0 +1,1 @@
+"""Kubernetes' objects as the checks read them, wherever they stand."""
