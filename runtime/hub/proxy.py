@@ -8,7 +8,7 @@ from jupyterhub.proxy import ConfigurableHTTPProxy
 from requests.exceptions import RequestException
 from tornado.ioloop import PeriodicCallback
 
-from runtime.hub.user_networks import UserNetworks
+from runtime.hub.user_networks import CHANGES, UserNetworks
 
 WATCH_INTERVAL_MS = 2000
 
@@ -50,7 +50,17 @@ class ServiceProxy(ConfigurableHTTPProxy):
             if identity and identity != self._container:
                 await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001  (as JupyterHub's own check)
             self._container = identity or self._container
-            for server in await asyncio.to_thread(self.user_networks.orphans, self.running_servers()):
-                await asyncio.to_thread(self.user_networks.remove, server)
+            await self.remove_unused_networks()
         except (APIError, RequestException, OSError) as error:
             self.log.warning("could not look after the proxy, trying again: %s", error)
+
+    async def remove_unused_networks(self) -> None:
+        """Remove the networks of servers that neither run nor start.
+
+        Whoever starts a server is active before it waits for `CHANGES`: either it is seen here and keeps its network, or
+        it makes one when this has removed the old one.
+        """
+        for server in await asyncio.to_thread(self.user_networks.servers):
+            async with CHANGES:
+                if server not in self.running_servers():
+                    await asyncio.to_thread(self.user_networks.remove, server)

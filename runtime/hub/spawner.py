@@ -9,7 +9,7 @@ from docker.types import DNSConfig, DriverConfig, Mount, Resources, RestartPolic
 from dockerspawner import SwarmSpawner
 
 from runtime.hub.settings import HubSettings, Quota
-from runtime.hub.user_networks import ROLE_LABEL, STACK_LABEL, UserNetworks
+from runtime.hub.user_networks import CHANGES, ROLE_LABEL, STACK_LABEL, UserNetworks
 
 HOME = "/home/jovyan"
 PROXY_NAME = "proxy"
@@ -85,8 +85,6 @@ class HubstackSpawner(SwarmSpawner):
     settings: HubSettings
     """The stack's settings; the hub's configuration sets it on the class."""
 
-    _network_lock = asyncio.Lock()
-
     @property
     def service(self) -> str:
         """Name of the server's service."""
@@ -118,7 +116,7 @@ class HubstackSpawner(SwarmSpawner):
     async def create_object(self) -> dict[str, Any]:
         """Make the user's network and then the service on it."""
         quota = self.settings.quota
-        async with self._network_lock:
+        async with CHANGES:
             network = await asyncio.to_thread(self.user_networks().ensure, self.service)
         proxy_address = await asyncio.to_thread(self.user_networks().proxy_address, self.service)
         self.extra_container_spec = container_spec(self.settings, self.home_volume, proxy_address)

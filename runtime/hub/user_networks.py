@@ -5,6 +5,7 @@ the proxy's API. A container can join networks while it runs, a service cannot: 
 user's network here, and again whenever the proxy was replaced. So is the hub's, which looks whether a server answers.
 """
 
+import asyncio
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ IN_USE = 400, 403, 409, 500
 """What engines answer, by version, when somebody is still on a network that is to be removed."""
 
 Json = dict[str, Any]
+
+CHANGES = asyncio.Lock()
+"""Held by whoever makes a user's network, or removes one that nobody seems to need."""
 
 
 class NoFreeSubnetError(Exception):
@@ -135,10 +139,9 @@ class UserNetworks:
             raise
         return True
 
-    def orphans(self, servers: Iterable[str]) -> list[str]:
-        """Names of servers whose network is there although they are not among the running `servers`."""
-        running = {self.name_for(server) for server in servers}
-        return sorted(name.removesuffix("-net") for name in self._mine() - running)
+    def servers(self) -> list[str]:
+        """Service names of the servers whose network is there."""
+        return sorted(name.removesuffix("-net") for name in self._mine())
 
     def proxy_container(self) -> Json | None:
         """The proxy's running container on this node, newest first, or None."""

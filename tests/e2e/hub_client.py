@@ -34,8 +34,8 @@ class HubUser:
         """What the hub knows of the user."""
         return self.session.get(f"{self.url}/hub/api/users/{self.name}", headers={"Referer": self.url}).json()
 
-    def start(self, seconds: float = 60) -> requests.Response:
-        """Start the server and wait until the hub says that it runs."""
+    def start(self, seconds: float = 120) -> requests.Response:
+        """Start the server and wait until the hub says that it runs; return its first page, or the hub's refusal."""
         answer = self.session.get(f"{self.url}/hub/spawn")
         deadline = time.monotonic() + seconds
         while answer.ok and time.monotonic() < deadline:
@@ -43,6 +43,7 @@ class HubUser:
                 # The first page logs the browser in to the server itself.
                 return self.session.get(f"{self.url}/user/{self.name}/lab")
             time.sleep(0.2)
+        assert not answer.ok, f"{self.name}'s server did not start in {seconds} s: {self.model()}\n{self.hub_log()}"
         return answer
 
     def stop(self) -> None:
@@ -53,9 +54,17 @@ class HubUser:
             params={"_xsrf": token},
             headers={"Referer": f"{self.url}/hub/home", "X-XSRFToken": token or ""},
         )
-        deadline = time.monotonic() + 30
-        while self.model().get("servers") and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while self.model().get("servers"):
+            assert time.monotonic() < deadline, f"{self.name}'s server is still there: {self.model()}\n{self.hub_log()}"
             time.sleep(0.2)
+
+    def hub_log(self) -> str:
+        """The hub's last words, for a failure's message."""
+        client = docker.APIClient(version="auto")
+        service = f"com.docker.swarm.service.name={self._stack.label}-hub"
+        hubs = client.containers(filters={"label": service}, all=True)
+        return "\n".join(client.logs(hub["Id"], tail=40).decode(errors="replace") for hub in hubs)
 
     @property
     def container(self) -> dict[str, Any]:

@@ -121,6 +121,14 @@ class LabUser(HubUser):
     """A user whose server runs on one of the hosts."""
 
     worker: LabHost
+    swarm: Swarm
+
+    def hub_log(self) -> str:
+        """The hub's last words, and what the managers say."""
+        host = self.swarm.hub_node()
+        found = running(host, f"{STACK}_hub") if host else []
+        logs = [host.client().logs(hub["Id"], tail=40).decode(errors="replace") for hub in found if host]
+        return "\n".join([*logs, self.swarm.state()])
 
     @property
     def container(self) -> dict[str, Any]:
@@ -218,8 +226,8 @@ def user(swarm: Swarm) -> LabUser:
     address = swarm.answers()
     assert address
     made = LabUser(HubAt(address), "ada")  # pyright: ignore[reportArgumentType]  (all that it asks of a stack)
-    made.worker = swarm.lab.hosts["worker1"]
-    made.start(120)
+    made.worker, made.swarm = swarm.lab.hosts["worker1"], swarm
+    made.start(180)
     return made
 
 

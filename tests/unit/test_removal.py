@@ -8,7 +8,6 @@ import requests
 from docker.errors import APIError, NotFound
 
 from components.docker.removal import what_holds
-from runtime.hub.user_networks import UserNetworks
 
 
 class Engine:
@@ -19,12 +18,6 @@ class Engine:
 
     def inspect_network(self, _network: str) -> dict[str, Any]:
         return {"Containers": {member: {"Name": member} for member in self.members}}
-
-    def containers(self, **_filters: Any) -> list[dict[str, Any]]:
-        return []
-
-    def remove_container(self, _container: str, **_options: Any) -> None:
-        pass
 
     def disconnect_container_from_network(self, *_of: Any, **_options: Any) -> None:
         pass
@@ -65,16 +58,6 @@ def test_a_network_that_the_swarm_has_forgotten_is_gone_although_the_node_lists_
 
 def test_any_other_refusal_is_told():
     assert holds(Engine(refusal(500, "network net is in use by task x"))) == "network net is in use by task x"
-
-
-@pytest.mark.parametrize(("members", "removed"), [(("lb-net", "0a1b"), False), (("lb-net",), True)])
-def test_the_hub_leaves_a_users_network_to_the_swarm_while_a_container_is_on_it(
-    members: tuple[str, ...], removed: bool
-):
-    engine = Engine(members=members)
-    networks = UserNetworks(cast("docker.APIClient", engine), "lab", "10.0.0.0/16", "proxy", "hub")
-
-    assert (networks.remove("server"), engine.asked) == (removed, removed)
 
 
 def test_a_network_that_is_gone_says_so():
