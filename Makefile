@@ -49,7 +49,7 @@ format: ## Format the code
 lock: ## Lock the dependencies again, by hash
 	@$(QUICK) sh -c 'lock="uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header"; \
 	  $$lock --python-version 3.11 --group dev pyproject.toml -o requirements.lock; \
-	  for i in images/hub images/notebook images/operator runtime/ec2_spawner; do $$lock --no-annotate --python-version 3.11.2 $$i/requirements.in -o $$i/requirements.lock; done; \
+	  for i in images/hub images/notebook images/operator images/redirector images/tmpnb-node runtime/ec2_spawner; do $$lock --no-annotate --python-version 3.11.2 $$i/requirements.in -o $$i/requirements.lock; done; \
 	  $$lock --no-annotate --python-version 3.11 toolchain/language_host/requirements.in -o toolchain/language_host/requirements.lock'
 
 clean: ## Remove what was built in the checkout; state and the cache stay

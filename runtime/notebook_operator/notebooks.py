@@ -21,6 +21,7 @@ from runtime.notebook_operator.notebook import InvalidNotebookError, Notebook, p
 from runtime.notebook_operator.queue import WorkQueue
 from runtime.notebook_operator.settings import Settings
 from runtime.notebook_operator.store import Key, Store, key_of
+from runtime.server_activity import UnreadableError, idle_since, last_used
 
 START_SECONDS = 5.0
 """How long the set's controller may take to make a pod before the API server is asked again whether it could."""
@@ -340,7 +341,7 @@ class Notebooks:
         check = await self._check(key, notebook, running, activity_interval_seconds(idle_seconds), started)
         later = min(left, check.due - self._timer())
         if check.last:
-            idle = activity.idle_since(check.last, idle_seconds, now).total_seconds()
+            idle = idle_since(check.last, idle_seconds, now).total_seconds()
             if idle <= 0:
                 return await self._cull(key, notebook, f"stopped after {idle_seconds} s without activity", last=check)
             later = min(later, idle)
@@ -360,8 +361,8 @@ class Notebooks:
         address = f"http://{_host(running['status'].get('podIP', ''))}:{notebook.port}{notebook.prefix}/"
         try:
             report = await activity.read_report(self._browser, address, token)
-            last, unknown = activity.last_used(report, started, self._clock()), ""
-        except activity.UnreadableError as error:
+            last, unknown = last_used(report, started, self._clock()), ""
+        except UnreadableError as error:
             last, unknown = None, str(error)
         check = Check(pod=uid, due=self._timer() + interval, last=last, unknown=unknown)
         self._checks[key] = check
@@ -371,7 +372,7 @@ class Notebooks:
 
     def _runs_out(self, check: Check, notebook: Notebook) -> bool:
         seconds = notebook.idle_seconds(self._settings)
-        return check.last is not None and activity.idle_since(check.last, seconds, self._clock()) <= timedelta()
+        return check.last is not None and idle_since(check.last, seconds, self._clock()) <= timedelta()
 
     async def _note_activity(self, notebook: Notebook, last: datetime, started: datetime) -> None:
         """Write down when the notebook was used, in steps of a quarter of the time that it may be idle."""

@@ -11,15 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.notebook_operator.activity import (
-    LARGEST_ANSWER_BYTES,
-    Report,
-    UnreadableError,
-    browser,
-    idle_since,
-    last_used,
-    read_report,
-)
+from runtime.notebook_operator.activity import browser, read_report
+from runtime.server_activity import LARGEST_ANSWER_BYTES, Report, UnreadableError, idle_since, last_used
 from tests.unit.notebooks import NOW
 
 STARTED = NOW - timedelta(hours=1)
