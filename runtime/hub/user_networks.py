@@ -17,6 +17,8 @@ from docker.errors import APIError, NotFound
 ROLE_LABEL = "hubstack.role"
 STACK_LABEL = "hubstack.stack"
 USER_NETWORK = "user-network"
+SUBNET_LABEL = "hubstack.subnet"
+"""The subnet that a network was made with: the swarm says it otherwise only when it has given the network out, later."""
 
 PREFIX_LENGTH = 28
 """14 addresses a network: the server, the proxy, and one that Swarm takes on each node with a task in it."""
@@ -62,6 +64,9 @@ def neighbour_address(subnet: str, position: int) -> str:
 
 def subnets_of(network: Json) -> list[str]:
     """The subnets of a network as the engine lists it."""
+    marked = (network.get("Labels") or {}).get(SUBNET_LABEL)
+    if marked:
+        return [marked]
     return [pool["Subnet"] for pool in (network.get("IPAM") or {}).get("Config") or [] if pool.get("Subnet")]
 
 
@@ -96,7 +101,7 @@ class UserNetworks:
                 attachable=True,
                 scope="swarm",
                 options={"encrypted": "true"} if self.encrypted else None,
-                labels={STACK_LABEL: self.stack, ROLE_LABEL: USER_NETWORK},
+                labels={STACK_LABEL: self.stack, ROLE_LABEL: USER_NETWORK, SUBNET_LABEL: subnet},
                 ipam=docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)]),
             )
         return name

@@ -227,7 +227,8 @@ def user(swarm: Swarm) -> LabUser:
     assert address
     made = LabUser(HubAt(address), "ada")  # pyright: ignore[reportArgumentType]  (all that it asks of a stack)
     made.worker, made.swarm = swarm.lab.hosts["worker1"], swarm
-    made.start(180)
+    page = made.start(180)
+    assert page.ok, f"{page.status_code} {page.url}\n{made.hub_log()}"
     return made
 
 
