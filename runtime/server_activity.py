@@ -81,7 +81,7 @@ async def read_report(get: Get, address: str, token: str) -> Report:
             raise UnreadableError(f"it answers {status} to api/{what}")
         try:
             answers[what] = json.loads(answer)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnreadableError(f"its answer to api/{what} is no JSON") from error
     if not isinstance(answers["kernels"], list) or not isinstance(answers["terminals"], list):
         raise UnreadableError("its answers are none of a Jupyter server")

@@ -146,6 +146,7 @@ def test_a_server_without_terminals_is_read() -> None:
         ({"kernels": (404, b"")}, "404"),
         ({"status": (302, b"")}, "302"),
         ({"kernels": (200, b"<html>")}, "no JSON"),
+        ({"kernels": (200, b"[" * 100_000)}, "no JSON"),
         ({"kernels": (200, b"{}")}, "none of a Jupyter server"),
         ({"status": (200, b"[" * (LARGEST_ANSWER_BYTES + 1))}, "no end"),
     ],
