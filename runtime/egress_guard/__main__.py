@@ -1,4 +1,4 @@
-"""Hold the rules of a bridge in place: `python -m runtime.egress_guard BRIDGE SUBNET FORBIDDEN …`.
+"""Hold the rules of a bridge in place: `python -m runtime.egress_guard [--gate=ADDRESS …] BRIDGE SUBNET FORBIDDEN …`.
 
 Runs on the host's network with the right to change it (NET_ADMIN). Rules stay when the guard is killed and when it is
 replaced while servers are on the bridge; a guard that is told to end takes them along once nobody is on it. With
@@ -8,15 +8,26 @@ replaced while servers are on the bridge; a guard that is told to end takes them
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.egress_guard.rules import Bridge, filter_table, filter_table_ipv6, host_resolvers, nat_table
+from runtime.egress_guard.rules import (
+    Bridge,
+    filter_table,
+    filter_table_ipv6,
+    host_resolvers,
+    nat_table,
+    rule_counts,
+)
 
 WATCH_SECONDS = 5.0
 RESOLV_CONF = Path("/etc/resolv.conf")
 IPV6 = Path("/proc/net/if_inet6")
 INTERFACES = Path("/sys/class/net")
+
+GATE = "--gate="
+EVERYWHERE = "0.0.0.0/0"
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
 VARIANTS = ("nft", "legacy")
@@ -47,11 +58,20 @@ class PacketFilter:
         return done.returncode == 0
 
     def holds(self, bridge: Bridge) -> bool:
-        """Whether every packet of the bridge is led through its chains."""
+        """Whether every packet of the bridge is led through its chains, and these have all their rules."""
         return all(
             self.run("-t", table, "-C", chain, *rule, check=False, family=family)
             for table, chain, rule, family in _jumps(bridge)
-        )
+        ) and self._rules(bridge) == rule_counts(bridge)
+
+    def _rules(self, bridge: Bridge) -> dict[str, int]:
+        """How many rules each of the filter's chains for IPv4 has."""
+        counts: dict[str, int] = {}
+        for chain in rule_counts(bridge):
+            command = [f"iptables-{self.variant}", "--wait", "5", "-t", "filter", "-S", chain]
+            listed = subprocess.run(command, capture_output=True, text=True, check=False)
+            counts[chain] = sum(line.startswith("-A ") for line in listed.stdout.splitlines())
+        return counts
 
     def load(self, bridge: Bridge) -> None:
         """Put the rules in place: the filters first, then what opens the way."""
@@ -115,11 +135,21 @@ def guard(bridge: Bridge) -> None:
         held.unload(bridge)
 
 
+def parse_bridge(arguments: Sequence[str], resolv_conf: str) -> Bridge:
+    """The bridge that the arguments describe, beside a host with this resolv.conf.
+
+    Where everything is forbidden, so are the host's name servers.
+    """
+    gates = tuple(text.removeprefix(GATE) for text in arguments if text.startswith(GATE))
+    name, subnet, *forbidden = (text for text in arguments if not text.startswith(GATE))
+    resolvers = () if EVERYWHERE in forbidden else host_resolvers(resolv_conf)
+    return Bridge(name, subnet, tuple(forbidden), resolvers, gates)
+
+
 def main(arguments: list[str]) -> int:
     """Guard the bridge, or check that it is guarded."""
     check = arguments[:1] == ["--check"]
-    name, subnet, *forbidden = arguments[1:] if check else arguments
-    bridge = Bridge(name, subnet, tuple(forbidden), host_resolvers(RESOLV_CONF.read_text()))
+    bridge = parse_bridge(arguments[1:] if check else arguments, RESOLV_CONF.read_text())
     try:
         if check:
             return 0 if packet_filter().holds(bridge) else 1

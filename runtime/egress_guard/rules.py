@@ -18,6 +18,8 @@ class Bridge:
     """Ranges that no server reaches, IPv4 and IPv6."""
     resolvers: tuple[str, ...]
     """The host's name servers, which servers may ask (port 53) wherever they are."""
+    gates: tuple[str, ...] = ()
+    """IPv4 addresses on the bridge that reach every server there; servers reach none of them by themselves."""
 
     @property
     def chain(self) -> str:
@@ -60,6 +62,12 @@ def filter_table(bridge: Bridge) -> str:
     rules = [
         f"-A {host} {answers}",
         f"-A {host} -j DROP",
+        # Before all others: the engine drops whatever stays on a bridge like this, answers too.
+        *(f"-A {out} -s {gate} -o {bridge.name} -j ACCEPT" for gate in bridge.gates),
+        *(
+            f"-A {out} -d {gate} -o {bridge.name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+            for gate in bridge.gates
+        ),
         f"-A {out} {answers}",
         f"-A {out} -o {bridge.name} -j DROP",
         # A server has no other address than its own: what claims one is forged.
@@ -69,6 +77,12 @@ def filter_table(bridge: Bridge) -> str:
         rules += [f"-A {out} -d {resolver} -p {protocol} --dport 53 -j RETURN" for protocol in ("udp", "tcp")]
     rules += [f"-A {out} -d {subnet} -j DROP" for subnet in _version(bridge.forbidden, 4)]
     return _table("filter", [host, out], rules)
+
+
+def rule_counts(bridge: Bridge) -> dict[str, int]:
+    """How many rules each of the filter's chains has."""
+    rules = [line.split()[1] for line in filter_table(bridge).splitlines() if line.startswith("-A ")]
+    return {chain: rules.count(chain) for chain in sorted(set(rules))}
 
 
 def nat_table(bridge: Bridge) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.egress import METADATA_RANGES, NEVER_REACHED, PRIVATE_RANGES
+from runtime.egress_guard.__main__ import parse_bridge
 from runtime.egress_guard.rules import Bridge, filter_table, filter_table_ipv6, host_resolvers, nat_table
 from runtime.open_network import bridge_name
 
@@ -89,3 +90,24 @@ def test_names_of_bridge_and_chains_fit_the_kernel(stack: str):
 
     assert len(name) <= 15
     assert len(f"{Bridge(name, '10.0.0.0/24', (), ()).chain}-HOST") <= 28
+
+
+def test_a_gate_reaches_every_server_and_gets_answers_and_nobody_reaches_a_gate():
+    bridge = Bridge("open0", "10.217.8.0/22", ("0.0.0.0/0", "::/0"), (), gates=("10.217.11.254",))
+    rules = [rule.removeprefix(f"-A {bridge.chain}-OUT ") for rule in filter_table(bridge).splitlines()]
+
+    accepted = [rule for rule in rules if rule.endswith("-j ACCEPT")]
+    assert accepted == [
+        "-s 10.217.11.254 -o open0 -j ACCEPT",
+        "-d 10.217.11.254 -o open0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    ]
+    answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+    assert max(map(rules.index, accepted)) < rules.index(answers) < rules.index("-o open0 -j DROP")
+
+
+def test_where_everything_is_forbidden_so_are_the_hosts_name_servers():
+    closed = parse_bridge(["--gate=10.1.0.2", "open0", "10.1.0.0/22", "0.0.0.0/0", "::/0"], "nameserver 10.0.0.2")
+    opened = parse_bridge(["open0", "10.1.0.0/22", "10.0.0.0/8"], "nameserver 10.0.0.2")
+
+    assert (closed.gates, closed.resolvers) == (("10.1.0.2",), ())
+    assert opened.resolvers == ("10.0.0.2",)
