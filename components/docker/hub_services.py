@@ -32,7 +32,7 @@ def proxy(control_subnet: str) -> PlatformService:
     """The proxy, which outlives the hub's restarts; its API is on the control network alone."""
     return {
         "role": Role.PROXY,
-        "command": ["python", "-m", "runtime.hub.start_proxy"],
+        "command": ["python", "-m", "runtime.start_proxy"],
         "cpu": 1.0,
         "memory": "256M",
         "placement": Placement.HUB_NODE,

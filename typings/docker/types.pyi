@@ -34,6 +34,9 @@ class Resources(_Spec):
         self, cpu_limit: int | None = None, mem_limit: int | None = None, mem_reservation: int | None = None
     ) -> None: ...
 
+class Ulimit(_Spec):
+    def __init__(self, name: str, soft: int, hard: int) -> None: ...
+
 class RestartPolicy(_Spec):
     def __init__(self, condition: str = "none") -> None: ...
 
