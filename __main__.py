@@ -7,55 +7,63 @@ import components
 from components.settings import StackSettings, Topology, parse_settings
 
 
+def export(**outputs: pulumi.Input[object]) -> None:
+    """The stack's outputs."""
+    for name, value in outputs.items():
+        pulumi.export(name, value)
+
+
 def deploy_swarm(name: str, settings: StackSettings) -> None:
     """A hub on a Docker Swarm."""
     cluster = components.SwarmCluster(name, settings.swarm_cluster())
-    pulumi.export("url", cluster.url)
-    pulumi.export("password", cluster.password)
-    pulumi.export("adminPassword", cluster.adminPassword)
-    pulumi.export("homesVolume", cluster.homesVolume)
+    export(
+        url=cluster.url, password=cluster.password, adminPassword=cluster.adminPassword, homesVolume=cluster.homesVolume
+    )
 
 
 def deploy_ec2_hub(name: str, settings: StackSettings) -> None:
     """A hub that gives each user an EC2 instance."""
     cluster = components.Ec2HubCluster(name, settings.ec2_hub_cluster())
-    pulumi.export("url", cluster.url)
-    pulumi.export("password", cluster.password)
-    pulumi.export("adminPassword", cluster.adminPassword)
-    pulumi.export("managerAddress", cluster.managerAddress)
-    pulumi.export("monthlyCost", cluster.monthlyCost)
+    export(
+        url=cluster.url,
+        password=cluster.password,
+        adminPassword=cluster.adminPassword,
+        managerAddress=cluster.managerAddress,
+        monthlyCost=cluster.monthlyCost,
+    )
 
 
 def deploy_ephemeral_hub(name: str, settings: StackSettings) -> None:
     """A hub on Kubernetes for visitors."""
     # Stacks of other topologies need no client of Kubernetes.
-    from components.kubernetes.access_check import require_cluster  # noqa: PLC0415
-    from components.kubernetes.hub_arguments import hub_namespace  # noqa: PLC0415
-    from components.kubernetes.hub_rights import ephemeral_needs  # noqa: PLC0415
-    from components.kubernetes.occupancy import require_namespace  # noqa: PLC0415
+    from components.kubernetes.hub_preflight import require_place  # noqa: PLC0415
 
     args = settings.ephemeral_hub()
-    require_cluster(*ephemeral_needs(name, args))
-    require_namespace(hub_namespace(name, args), stack=name, create=args.get("createNamespace", True))
+    require_place(name, args)
     hub = components.EphemeralHub(name, args)
-    pulumi.export("url", hub.url)
-    pulumi.export("password", hub.password)
-    pulumi.export("namespace", hub.namespace)
-    pulumi.export("contentLinks", hub.contentLinks)
+    export(url=hub.url, password=hub.password, namespace=hub.namespace, contentLinks=hub.contentLinks)
 
 
 def deploy_platform(name: str, settings: StackSettings) -> None:
     """Notebooks as objects of a Kubernetes cluster."""
-    # Stacks of other topologies need no client of Kubernetes.
     from components.kubernetes.access_check import require_cluster  # noqa: PLC0415
     from components.notebook_platform import platform_rights  # noqa: PLC0415
 
     args = settings.notebook_platform()
     require_cluster(*platform_rights(args))
     platform = components.NotebookPlatform(name, args)
-    pulumi.export("namespace", platform.namespace)
-    pulumi.export("userGroup", platform.userGroup)
-    pulumi.export("urls", platform.urls)
+    export(namespace=platform.namespace, userGroup=platform.userGroup, urls=platform.urls)
+
+
+def deploy_tmpnb(name: str, settings: StackSettings) -> None:
+    """Temporary notebooks on any number of nodes."""
+    from components.docker.pool_preflight import require_engines  # noqa: PLC0415
+    from components.tmpnb_node_pool import engine_shares  # noqa: PLC0415
+
+    args = settings.tmpnb_node_pool()
+    require_engines(engine_shares(name, args))
+    pool = components.TmpnbNodePool(name, args)
+    export(url=pool.url, urls=pool.nodeUrls, adminToken=pool.adminToken)
 
 
 TOPOLOGIES = {
@@ -63,10 +71,10 @@ TOPOLOGIES = {
     Topology.EC2HUB: deploy_ec2_hub,
     Topology.EPHEMERAL: deploy_ephemeral_hub,
     Topology.PLATFORM: deploy_platform,
+    Topology.TMPNB: deploy_tmpnb,
 }
 
 configuration = CONFIG.get()
-secret_keys = [key for key in configuration if is_config_secret(key)]
-parsed = parse_settings(configuration, pulumi.get_project(), secret_keys=secret_keys)
+parsed = parse_settings(configuration, pulumi.get_project(), secret_keys=[*filter(is_config_secret, configuration)])
 TOPOLOGIES[parsed.topology](f"{pulumi.get_project()}-{pulumi.get_stack()}", parsed)
 pulumi.export("users", [user.name for user in parsed.users])

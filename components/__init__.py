@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from components.notebook_platform import NotebookPlatform, NotebookPlatformArgs
     from components.quotas import FleetQuota, UserQuota
     from components.swarm_cluster import SwarmCluster, SwarmClusterArgs
+    from components.tmpnb_node_pool import TmpnbNodeArgs, TmpnbNodePool, TmpnbNodePoolArgs
     from components.users import HubUser
 
 __all__ = [
@@ -30,6 +31,9 @@ __all__ = [
     "NotebookPlatformArgs",
     "SwarmCluster",
     "SwarmClusterArgs",
+    "TmpnbNodeArgs",
+    "TmpnbNodePool",
+    "TmpnbNodePoolArgs",
     "UserQuota",
 ]
 
@@ -47,6 +51,9 @@ _MODULES = {
     "NotebookPlatformArgs": "notebook_platform",
     "SwarmCluster": "swarm_cluster",
     "SwarmClusterArgs": "swarm_cluster",
+    "TmpnbNodeArgs": "tmpnb_node_pool",
+    "TmpnbNodePool": "tmpnb_node_pool",
+    "TmpnbNodePoolArgs": "tmpnb_node_pool",
     "UserQuota": "quotas",
 }
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from components.kubernetes.custom_resources import PlatformNotebook
     from components.kubernetes.notebook_routes import NotebookRoute
     from components.notebook_platform import NotebookPlatformArgs
+    from components.tmpnb_node_pool import TmpnbNodePoolArgs
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
@@ -63,6 +64,8 @@ class Topology(str, Enum):
     """`EphemeralHub`: a hub on Kubernetes for visitors, of whom nothing is kept."""
     PLATFORM = "platform"
     """`NotebookPlatform`: notebooks as objects of a Kubernetes cluster."""
+    TMPNB = "tmpnb"
+    """`TmpnbNodePool`: temporary notebooks on any number of nodes."""
 
 
 class _Strict(BaseModel):
@@ -231,6 +234,33 @@ class PlatformSettings(_Strict):
     )
 
 
+class TmpnbNodeSettings(_Strict):
+    """One of `hubstack:tmpnb.nodes`."""
+
+    name: str
+    engine: str | None = None
+    capacity: int | None = None
+    image: str | None = None
+    userQuota: UserQuotaSettings | None = None
+    port: int | None = None
+
+
+class TmpnbSettings(_Strict):
+    """`hubstack:tmpnb`: what a pool of temporary notebooks needs beside the common keys; the component checks values."""
+
+    nodes: list[TmpnbNodeSettings] = Field(default_factory=list[TmpnbNodeSettings])
+    port: int | None = None
+    engine: str | None = None
+    capacity: int | None = None
+    landing: str | None = None
+    visitorBurst: int | None = None
+    visitorsPerMinute: float | None = None
+    drainSeconds: int | None = None
+    nodeImage: str | None = None
+    redirectorImage: str | None = None
+    email: str | None = None
+
+
 _OF_A_ROUTE = ("gateway", "gatewayNamespace", "listener", "sources")
 """Keys of `hubstack:platform` that the component has within `route`; its `route.kind` is the key `route`."""
 
@@ -290,6 +320,7 @@ class StackSettings(_Strict):
     clientSecret: SecretStr | None = None
     ec2: Ec2Settings = Ec2Settings()
     ephemeral: EphemeralSettings = EphemeralSettings()
+    tmpnb: TmpnbSettings = TmpnbSettings()
     userQuota: UserQuotaSettings = UserQuotaSettings()
     fleetQuota: FleetQuotaSettings = FleetQuotaSettings()
     hubImage: str | None = None
@@ -380,6 +411,23 @@ class StackSettings(_Strict):
         }
         return args
 
+    def tmpnb_node_pool(self) -> "TmpnbNodePoolArgs":
+        """The arguments of `TmpnbNodePool`."""
+        given: TmpnbNodePoolArgs = self.tmpnb.model_dump(exclude_none=True)  # pyright: ignore[reportAssignmentType]
+        args: TmpnbNodePoolArgs = {
+            **given,
+            "addressPool": self.addressPool,
+            "userQuota": self._user_quota(),
+            "fleetQuota": self._fleet_quota(),
+            "egressProfile": self.egressProfile,
+            "buildFromRegistry": self.buildFromRegistry,
+        }
+        if self.domain != "localhost":
+            args["domain"] = self.domain
+        if self.notebookImage is not None:
+            args["notebookImage"] = self.notebookImage
+        return args
+
     def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
         """What the topology's component would refuse."""
         if self.topology is Topology.PLATFORM:
@@ -395,6 +443,13 @@ class StackSettings(_Strict):
             if self.users:
                 found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
             return [{**error, "property_path": _ephemeral_key(error["property_path"])} for error in found]
+        if self.topology is Topology.TMPNB:
+            from components.tmpnb_node_pool import check_tmpnb_node_pool  # noqa: PLC0415
+
+            found = check_tmpnb_node_pool(self.tmpnb_node_pool())
+            if self.users:
+                found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
+            return [{**error, "property_path": _tmpnb_key(error["property_path"])} for error in found]
         if self.topology is Topology.EC2HUB:
             from components.ec2_hub_cluster import check_ec2_hub_cluster  # noqa: PLC0415
 
@@ -471,6 +526,11 @@ def _ephemeral_key(path: str) -> str:
     if first == "image":
         return "notebookImage"
     return f"ephemeral.{path}" if first in EphemeralSettings.model_fields else path
+
+
+def _tmpnb_key(path: str) -> str:
+    """The key of the stack's configuration that an argument of `TmpnbNodePool` comes from."""
+    return f"tmpnb.{path}" if re.split(r"[.\[]", path)[0] in TmpnbSettings.model_fields else path
 
 
 def _platform_key(path: str) -> str:

@@ -86,7 +86,8 @@ def images_of_stack(configuration: Mapping[str, Any], *, rootfs: bool) -> dict[s
 
     Args:
         configuration: the stack's, with the keys as its file has them. On Kubernetes, the hub is the chart's, and an
-            egress proxy is there for domains alone; its key and the operator's lie below the topology's.
+            egress proxy is there for domains alone; its key and the operator's lie below the topology's. A pool of
+            temporary notebooks has no hub: nodes on other machines pull theirs and the redirector's.
         rootfs: whether Debian's packages make the root file systems; otherwise a registry's Python image is the start.
     """
     source = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
@@ -99,6 +100,9 @@ def images_of_stack(configuration: Mapping[str, Any], *, rootfs: bool) -> dict[s
     notebook_digest = input_digest("notebook", rootfs=rootfs, base_digest=base_digest)
     notebook = _image("notebook", notebook_digest, {"BASE": base.name}, rootfs=rootfs, base=base)
     topology = str(configuration.get("hubstack:topology", ""))
+    if topology == "tmpnb":
+        named = {"tmpnb.nodeImage": built("tmpnb-node"), "tmpnb.redirectorImage": built("redirector")}
+        return {"notebookImage": notebook, **named}
     if topology not in ON_KUBERNETES:
         return {"hubImage": built("hub"), "notebookImage": notebook}
     images = {"notebookImage": notebook}

@@ -23,7 +23,7 @@ REGISTRY_IMAGE = "python:3.12-slim-bookworm"
 
 BUILD_TIMEOUT_SECONDS = 1200
 
-IMAGES_WITH_RUNTIME = frozenset({"hub", "operator"})
+IMAGES_WITH_RUNTIME = frozenset({"hub", "operator", "redirector", "tmpnb-node"})
 """Images that hold the project's own services."""
 
 
@@ -54,7 +54,7 @@ def input_digest(image: str, *, rootfs: bool, base_digest: str) -> str:
     digest = hashlib.sha256(f"{image} {rootfs} {base_digest}\n".encode())
     files = [file for file in Path("images", image).rglob("*") if file.is_file()]
     if image in IMAGES_WITH_RUNTIME:
-        files += Path("runtime").rglob("*.py")
+        files += (file for file in Path("runtime").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     for file in sorted(files):
         digest.update(f"{file.as_posix()} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """What is on an engine and its host: reachability, ranges and ports in use, free disk."""
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -24,13 +25,17 @@ class EngineUnreachableError(Exception):
 
 @contextlib.contextmanager
 def engine_client(engine: str) -> Generator[docker.APIClient]:
-    """A client of the engine at `engine`, such as `unix:///var/run/docker.sock` or `ssh://user@host`.
+    """A client of the engine at `engine`: `unix:///var/run/docker.sock`, `ssh://user@host` or `tcp://host:2376`.
+
+    An engine over TCP is asked over TLS alone, with the certificates in the folder that `DOCKER_CERT_PATH` names, as
+    Docker's own client does.
 
     Raises:
-        EngineUnreachableError: nothing answers there.
+        EngineUnreachableError: nothing answers there, or there are no certificates for it.
     """
+    tls = _certificates(engine) if engine.startswith("tcp://") else None
     try:
-        client = docker.APIClient(base_url=engine, version="auto", timeout=ENGINE_API_TIMEOUT_SECONDS)
+        client = docker.APIClient(base_url=engine, version="auto", timeout=ENGINE_API_TIMEOUT_SECONDS, tls=tls)
     except (DockerException, OSError) as error:
         raise EngineUnreachableError(
             f"no Docker engine answers at {engine} ({error}); start it, or set hubstack:engine to one that runs"
@@ -39,6 +44,17 @@ def engine_client(engine: str) -> Generator[docker.APIClient]:
         yield client
     finally:
         client.close()
+
+
+def _certificates(engine: str) -> docker.tls.TLSConfig:
+    folder = os.environ.get("DOCKER_CERT_PATH", "")
+    files = {name: Path(folder, f"{name}.pem") for name in ("ca", "cert", "key")}
+    if not folder or not all(file.exists() for file in files.values()):
+        raise EngineUnreachableError(
+            f"{engine} is asked over TLS alone: set DOCKER_CERT_PATH to the folder with its ca.pem, cert.pem and key.pem"
+        )
+    pair = (str(files["cert"]), str(files["key"]))
+    return docker.tls.TLSConfig(client_cert=pair, ca_cert=str(files["ca"]), verify=True)
 
 
 def section(document: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Role(str, Enum):
     USER_SERVER = "user-server"
     HUB_DATA = "hub-data"
     HOMES = "homes"
+    NODE_SERVICE = "node-service"
+    REDIRECTOR = "redirector"
 
 
 class Label(TypedDict):

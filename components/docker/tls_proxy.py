@@ -1,5 +1,6 @@
 """TLS at the front: Caddy on the published port, with a certificate from Docker secrets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -7,6 +8,9 @@ import pulumi_tls as tls
 
 TLS_PORT = 8443
 """Port inside the TLS proxy's container."""
+
+ACME_PORT = 8080
+"""Port inside it that Let's Encrypt asks, behind port 80 of the host."""
 
 VALIDITY_HOURS = 24 * 365
 RENEWAL_HOURS = 24 * 30
@@ -22,10 +26,18 @@ class Certificate:
     key: pulumi.Output[str]
 
 
-def self_signed_certificate(name: str, domain: str, opts: pulumi.ResourceOptions) -> Certificate:
+def self_signed_certificate(
+    name: str, domain: str, opts: pulumi.ResourceOptions, *, more_domains: Sequence[str] = ()
+) -> Certificate:
     """A certificate for `domain` that no browser knows, for a machine without a public name.
 
     It is made anew by an update within 30 days of its end.
+
+    Args:
+        name: prefix of the resources' names.
+        domain: name that it is for.
+        opts: resource options.
+        more_domains: further names, which may begin with a star.
     """
     key = tls.PrivateKey(f"{name}-key", algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
     addresses = ["127.0.0.1"] if domain == "localhost" else []
@@ -33,7 +45,7 @@ def self_signed_certificate(name: str, domain: str, opts: pulumi.ResourceOptions
         f"{name}-cert",
         private_key_pem=key.private_key_pem,
         subject=tls.SelfSignedCertSubjectArgs(common_name=domain, organization="Hubstack"),
-        dns_names=[domain],
+        dns_names=[domain, *more_domains],
         ip_addresses=addresses,
         allowed_uses=SELF_SIGNED_USES,
         validity_period_hours=VALIDITY_HOURS,
@@ -43,8 +55,13 @@ def self_signed_certificate(name: str, domain: str, opts: pulumi.ResourceOptions
     return Certificate(chain=certificate.cert_pem, key=pulumi.Output.secret(key.private_key_pem))
 
 
-def caddyfile(upstream: str) -> str:
-    """Caddy's configuration: TLS on `TLS_PORT`, everything passed on to `upstream`, no administration API."""
+def caddyfile(upstream: str, *, secrets: str = "/run/secrets") -> str:
+    """Caddy's configuration: TLS on `TLS_PORT`, everything passed on to `upstream`, no administration API.
+
+    Args:
+        upstream: where everything is passed on to.
+        secrets: folder of the certificate and its key. Default: Docker's own.
+    """
     return f"""{{
 	admin off
 	auto_https off
@@ -53,7 +70,34 @@ def caddyfile(upstream: str) -> str:
 	}}
 }}
 :{TLS_PORT} {{
-	tls /run/secrets/tls-cert /run/secrets/tls-key
+	tls {secrets}/tls-cert {secrets}/tls-key
+	header {{
+		Strict-Transport-Security "max-age=31536000"
+		-Server
+	}}
+	reverse_proxy {upstream}
+}}
+"""
+
+
+def acme_caddyfile(upstream: str, domain: str, email: str) -> str:
+    """The same with a certificate of Let's Encrypt for `domain`; whoever comes without TLS is sent on to it.
+
+    Args:
+        upstream: where everything is passed on to.
+        domain: public name of the host.
+        email: who hears from Let's Encrypt.
+    """
+    return f"""{{
+	admin off
+	email {email}
+	http_port {ACME_PORT}
+	https_port {TLS_PORT}
+	servers {{
+		protocols h1 h2
+	}}
+}}
+{domain} {{
 	header {{
 		Strict-Transport-Security "max-age=31536000"
 		-Server

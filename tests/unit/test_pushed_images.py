@@ -80,6 +80,19 @@ def test_what_is_pushed_is_what_a_stack_on_an_engine_builds(rootfs: bool):
     assert ROOTFS_PYTHON != REGISTRY_PYTHON
 
 
+def test_a_pool_of_temporary_notebooks_gets_the_images_that_nodes_elsewhere_pull():
+    text = (ROOT / "Pulumi.tmpnb.yaml").read_text()
+    images = images_of_stack(yaml.safe_load(text)["config"], rootfs=True)
+
+    assert {key: image.folder for key, image in images.items()} == {
+        "notebookImage": "notebook",
+        "tmpnb.nodeImage": "tmpnb-node",
+        "tmpnb.redirectorImage": "redirector",
+    }
+    written = yaml.safe_load(with_references(text, dict.fromkeys(images, HUB)))["config"]
+    assert written["hubstack:tmpnb"]["nodeImage"] == HUB
+
+
 @pytest.mark.parametrize(
     ("stack", "keys"),
     [

@@ -1,0 +1,258 @@
+"""The graph that TmpnbNodePool registers, as the engine sees it, and what it refuses."""
+
+import ipaddress
+import json
+from typing import Any
+
+import pulumi
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components import EgressProfile, TmpnbNodePool
+from components.docker.tmpnb_node import nodes_in, plan_node
+from components.tmpnb_node_pool import check_tmpnb_node_pool
+from tests.unit.recording import Recorder, Registration, record
+
+GROUP = "pulumi-python:dynamic/docker:ContainerGroup"
+DIGEST = f"sha256:{'0' * 64}"
+ELSEWHERE = {
+    "nodeImage": f"registry.example.org/node@{DIGEST}",
+    "notebookImage": f"registry.example.org/notebook@{DIGEST}",
+    "redirectorImage": f"registry.example.org/redirector@{DIGEST}",
+}
+
+
+def two_nodes(**more: Any) -> Any:
+    return {"nodes": [{"name": "tmp01"}, {"name": "tmp02"}], **more}
+
+
+def build(**args: Any) -> Recorder:
+    return record(lambda: TmpnbNodePool("pool", {**two_nodes(), **args}))
+
+
+def groups(recorder: Recorder) -> dict[str, Registration]:
+    return {r.name: r for r in recorder.registrations if r.type == GROUP}
+
+
+def spec(recorder: Recorder, name: str = "pool-tmp01") -> dict[str, Any]:
+    return groups(recorder)[name].properties["spec"]
+
+
+def settings(recorder: Recorder, name: str = "pool-tmp01") -> dict[str, Any]:
+    return json.loads(spec(recorder, name)["texts"]["settings.json"])
+
+
+def mistakes(**args: Any) -> dict[str, str]:
+    return {error["property_path"]: error["reason"] for error in check_tmpnb_node_pool(two_nodes(**args))}
+
+
+def test_a_node_is_a_component_of_its_own_that_waits_for_no_other():
+    recorder = build()
+    nodes = {r.urn: r for r in recorder.registrations if r.type == "hubstack:index:TmpnbNode"}
+
+    assert {r.name for r in nodes.values()} == {"pool-tmp01", "pool-tmp02"}
+    made = {group.urn for group in groups(recorder).values()}
+    for name in ("pool-tmp01", "pool-tmp02"):
+        assert groups(recorder)[name].parent in nodes
+        assert not made & set(groups(recorder)[name].dependencies)
+
+
+def test_a_line_more_is_a_node_more_and_leaves_the_others_as_they_are():
+    before = {name: r.properties for name, r in groups(build()).items()}
+    after = {
+        name: r.properties
+        for name, r in groups(build(nodes=[{"name": "tmp03"}, {"name": "tmp02"}, {"name": "tmp01"}])).items()
+    }
+
+    assert set(after) - set(before) == {"pool-tmp03"}
+    assert [after[name] == before[name] for name in ("pool-tmp01", "pool-tmp02")] == [True, True]
+
+
+def test_the_redirector_knows_every_node_by_its_address():
+    document = json.loads(spec(build(), "pool-redirector")["texts"]["redirector.json"])
+
+    assert [node["url"] for node in document["nodes"]] == [
+        "https://tmp01.tmp.localhost:8444",
+        "https://tmp02.tmp.localhost:8445",
+    ]
+    assert document["nodes"][0]["stats"] == "https://tmp01.tmp.localhost:8444/api/stats"
+
+
+def test_another_list_of_nodes_does_not_restart_the_redirector():
+    from runtime.container_group import container_digest
+
+    images = {"redirector": "sha256:1"}
+    digests = {
+        container_digest(spec(build(nodes=[{"name": name} for name in names]), "pool-redirector"), "redirector", images)
+        for names in (["tmp01"], ["tmp01", "tmp02"])
+    }
+
+    # A node on the redirector's own host is named in its hosts file, which is written at its start.
+    assert len(digests) == 2
+    elsewhere = {**ELSEWHERE, "domain": "tmp.example.org", "email": "owner@example.org"}
+    digests = {
+        container_digest(
+            spec(
+                build(nodes=[{"name": name, "engine": f"ssh://ops@{name}.example.org"} for name in names], **elsewhere),
+                "pool-redirector",
+            ),
+            "redirector",
+            images,
+        )
+        for names in (["tmp01"], ["tmp01", "tmp02"])
+    }
+    assert len(digests) == 1
+
+
+def test_servers_are_on_a_bridge_without_a_way_to_each_other_or_out():
+    node = spec(build())
+    servers = node["networks"]["servers"]
+
+    assert servers["apart"] is True
+    assert servers["internal"] is True
+    command = node["containers"]["egress-guard"]["command"]
+    assert command[-2:] == ["0.0.0.0/0", "::/0"]
+    gates = {word.removeprefix("--gate=") for word in command if word.startswith("--gate=")}
+    assert gates == {node["containers"][name]["networks"]["servers"]["address"] for name in ("proxy", "service")}
+
+
+def test_an_open_pool_reaches_public_addresses_alone():
+    command = spec(build(egressProfile=EgressProfile.OPEN))["containers"]["egress-guard"]["command"]
+
+    assert {"169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"} <= set(command)
+    assert "0.0.0.0/0" not in command
+
+
+def test_the_engines_socket_goes_to_the_service_alone_and_the_hosts_network_to_the_guard():
+    containers = spec(build())["containers"]
+
+    assert [name for name, one in containers.items() if one.get("engine_socket")] == ["service"]
+    assert [name for name, one in containers.items() if one.get("host_network")] == ["egress-guard"]
+    assert [name for name, one in containers.items() if one.get("cap_add")] == ["egress-guard"]
+
+
+def test_the_guard_starts_first_so_that_it_goes_last():
+    node = spec(build())
+
+    assert node["order"][0] == "egress-guard"
+    assert sorted(node["order"]) == sorted(node["containers"])
+
+
+def test_only_tls_is_published_and_the_administration_on_loopback():
+    ports = {
+        name: [(port["address"], port["published"]) for port in one["ports"]]
+        for name, one in spec(build())["containers"].items()
+        if one.get("ports")
+    }
+
+    assert ports == {"service": [("127.0.0.1", 10001)], "tls-proxy": [("0.0.0.0", 8444)]}
+
+
+def test_the_proxys_api_is_on_a_network_that_only_the_service_shares():
+    networks = {name: set(one.get("networks", {})) for name, one in spec(build())["containers"].items()}
+
+    assert {name for name, joined in networks.items() if "control" in joined} == {"proxy", "service"}
+
+
+def test_everything_has_limits():
+    for group in groups(build()).values():
+        for name, one in group.properties["spec"]["containers"].items():
+            assert one["memory_bytes"] > 0, name
+            assert one["cpu"] > 0, name
+            assert one["processes"] > 0, name
+
+
+def test_tokens_and_keys_are_secrets_and_in_no_text():
+    for group in groups(build()).values():
+        assert "4dabf18193072939515e22adb298388d" in json.dumps(group.properties["secrets"])
+        assert "generated-secret" not in json.dumps(group.properties["spec"])
+
+
+def test_a_node_may_differ_in_capacity_and_quota():
+    recorder = build(
+        capacity=3, nodes=[{"name": "tmp01"}, {"name": "tmp02", "capacity": 5, "userQuota": {"memory": "2G"}}]
+    )
+
+    assert (settings(recorder)["capacity"], settings(recorder, "pool-tmp02")["capacity"]) == (3, 5)
+    assert settings(recorder)["quota"]["memory_bytes"] == 2**30
+    assert settings(recorder, "pool-tmp02")["quota"]["memory_bytes"] == 2 * 2**30
+
+
+def test_with_a_domain_certificates_are_lets_encrypts():
+    nodes = [{"name": "tmp01", "engine": "ssh://ops@tmp01.example.org"}]
+    args = {"domain": "tmp.example.org", "email": "owner@example.org", "nodes": nodes, **ELSEWHERE}
+    node = spec(build(**args))
+
+    assert "tmp01.tmp.example.org {" in node["texts"]["Caddyfile"]
+    assert node["containers"]["tls-proxy"].get("secrets", []) == []
+    assert settings(build(**args))["url"] == "https://tmp01.tmp.example.org"
+
+
+def test_every_mistake_is_listed_at_once():
+    with pytest.raises(pulumi.InputPropertiesError) as raised:
+        build(
+            nodes=[
+                {"name": "tmp01", "capacity": 1001},
+                {"name": "tmp01"},
+                {"name": "node"},
+                {"name": "tmp33"},
+                {"name": "tmp04", "engine": "ssh://ops@tmp04", "image": "notebook:latest"},
+                {"name": "tmp05", "userQuota": {"home": "2G"}},
+                {"name": "tmp06", "port": 8443},
+            ],
+            landing="lab",
+            fleetQuota={"servers": 10},
+        )
+
+    told = {error["property_path"] for error in raised.value.errors}
+    assert told >= {
+        "nodes",
+        "nodes[0].capacity",
+        "nodes[2].name",
+        "nodes[3].name",
+        "nodes[4].image",
+        "nodes[5].userQuota.home",
+        "nodes[6].port",
+        "nodeImage",
+        "landing",
+        "fleetQuota.servers",
+    }
+
+
+def test_capacity_ends_where_a_bridge_does():
+    assert "1 to 1000" in mistakes(capacity=1001)["capacity"]
+    assert "capacity" not in mistakes(capacity=1000)
+
+
+def test_two_nodes_of_one_name_are_named():
+    assert "tmp01" in mistakes(nodes=[{"name": "tmp01"}, {"name": "tmp01"}])["nodes"]
+
+
+def test_homes_must_fit_the_memory_that_they_lie_in():
+    assert "do not fit the memory" in mistakes(userQuota={"memory": "256M"})["nodes[0].userQuota.home"]
+
+
+def test_engines_of_other_machines_pull_images_by_digest():
+    told = mistakes(nodes=[{"name": "tmp01", "engine": "tcp://tmp01:2376"}])
+
+    assert {"nodeImage", "notebookImage"} <= set(told)
+    assert mistakes(nodes=[{"name": "tmp01", "engine": "tcp://tmp01:2376"}], **ELSEWHERE) == {}
+
+
+@given(st.sampled_from(["10.217.0.0/16", "10.96.0.0/12", "192.168.0.0/20"]), st.data())
+def test_nodes_of_one_engine_have_ranges_of_their_own_within_the_pool(pool: str, data: st.DataObject):
+    places = nodes_in(pool)
+    numbers = data.draw(st.lists(st.integers(0, places - 1), min_size=1, max_size=8, unique=True))
+
+    ranges = [ipaddress.IPv4Network(subnet) for number in numbers for subnet in vars(plan_node(pool, number)).values()]
+
+    assert all(one.subnet_of(ipaddress.IPv4Network(pool)) for one in ranges)
+    assert not any(one.overlaps(other) for i, one in enumerate(ranges) for other in ranges[:i])
+
+
+def test_a_node_has_addresses_for_as_many_servers_as_it_may_hold():
+    plan = plan_node("10.217.0.0/16", 1)
+
+    # The network, its broadcast and the gateway, proxy and service.
+    assert ipaddress.ip_network(plan.servers).num_addresses - 5 >= 1000
