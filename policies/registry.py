@@ -15,7 +15,7 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from policies import stack_file
+from policies import container_group, stack_file
 from policies.findings import Finding, Judge
 from policies.kubernetes import objects
 from policies.reader import Value, read
@@ -51,6 +51,9 @@ class StackResource:
     dependencies: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     """URNs of the resources that each property comes from: known before the values are."""
 
+
+CARRIED = (stack_file.carried, container_group.carried, objects.carried)
+"""What tells the things that a resource carries."""
 
 StackJudge = Callable[[Sequence[StackResource], Mapping[str, Any]], Iterator[tuple[StackResource, Finding]]]
 """A stack check's function: all resources and the configuration; each finding stands at the resource that it is about."""
@@ -111,7 +114,7 @@ class Registry:
             if (family is None or check.family == family) and type_ in check.types and check.id not in disabled:
                 for finding in check.judge(name, properties, config):
                     yield check, finding
-        for part in (*stack_file.carried(type_, properties), *objects.carried(type_, properties)):
+        for part in (part for carried in CARRIED for part in carried(type_, properties)):
             for check, finding in self.findings(family, part.type, part.name, part.properties, config):
                 yield check, replace(finding, message=f"{part.prefix}{finding.message}")
 
@@ -141,7 +144,9 @@ FAMILY_CONFIG: dict[str, dict[str, Any]] = {
     "maxInstanceCpu": {"type": "number", "default": 16},
     "maxMemoryBytes": {"type": "number", "default": 32 * 2**30},
     "maxServers": {"type": "number", "default": 1000},
+    "maxNodeMemoryBytes": {"type": "number", "default": 2**40},
     "maxAgeSeconds": {"type": "number", "default": 7 * 24 * 3600},
+    "maxRecordSeconds": {"type": "number", "default": 60},
     "allowOpen": {"type": "boolean", "default": False},
     "usersInContainers": {"type": "boolean", "default": False},
     "allowOpenHub": {"type": "boolean", "default": False},
@@ -151,11 +156,13 @@ FAMILY_CONFIG: dict[str, dict[str, Any]] = {
 """Configuration that every family takes.
 
 `disabled`: ids of checks that are switched off. `maxCpu`, `maxMemoryBytes`, `maxServers`, `maxAgeSeconds`,
-`maxInstanceCpu`: the most that a stack may grant. `allowOpen`: users' code may reach every public address.
-`usersInContainers`: it runs in containers on a stack's hosts, which the metadata service's hop limit keeps from a
-host's role. `allowOpenHub`: a hub may let everybody in without a password. `reviewedCode`: SHA-256, in hexadecimal, of
-code in a hub's `extraConfig` that somebody has read; no check can tell what other code does. `knownCharts`: names of
-charts beside `jupyterhub` that somebody has looked at; what a Helm release makes of another one no check can see.
+`maxInstanceCpu`: the most that a stack may grant. `maxNodeMemoryBytes`: the most memory that the servers of a pool's
+nodes on one engine may use together. `maxRecordSeconds`: how long others may remember an address. `allowOpen`: users'
+code may reach every public address. `usersInContainers`: it runs in containers on a stack's hosts, which the metadata
+service's hop limit keeps from a host's role. `allowOpenHub`: a hub may let everybody in without a password.
+`reviewedCode`: SHA-256, in hexadecimal, of code in a hub's `extraConfig` that somebody has read; no check can tell what
+other code does. `knownCharts`: names of charts beside `jupyterhub` that somebody has looked at; what a Helm release
+makes of another one no check can see.
 """
 
 

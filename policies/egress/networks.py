@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policies.container_group import ICC, MASQUERADE
 from policies.egress_guard import is_egress_guard
 from policies.findings import Finding, undecided, violation
 from policies.hub_settings import Settings, on_hub_settings
@@ -13,6 +14,10 @@ from policies.resource_types import BUNDLE, CONFIG, CONTAINER, NETWORK, OPEN_NET
 NOT_INTERNAL = frozenset({"front-network"})
 """Roles of networks that may have a way out; every other one is internal, whatever it is called."""
 
+SERVERS = "servers-network"
+"""Role of the bridge that servers of a pool's node share."""
+
+DEFAULT_BRIDGE = ("bridge", "default")
 PROFILES = ("closed", "open")
 
 
@@ -21,12 +26,15 @@ PROFILES = ("closed", "open")
     family="egress",
     severity="critical",
     types=(NETWORK,),
-    remediation="Set internal to true; only the front network, where no user's server is, has a way out.",
+    remediation="Set internal to true; only the front network, where no user's server is, has a way out, and servers' own "
+    "where allowOpen is set in the policy pack's configuration.",
 )
-def network_internal(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """A network has no way out unless it is the front network."""
+def network_internal(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A network has no way out unless it is the front network, or that of a node's servers where this is allowed."""
     role, internal = label(properties, "hubstack.role"), read(properties, "internal")
     if role in NOT_INTERNAL and role is not UNKNOWN:
+        return
+    if role == SERVERS and internal is not UNKNOWN and config.get("allowOpen") is True:
         return
     if internal is UNKNOWN or (role is UNKNOWN and internal is not True):
         yield undecided("internal")
@@ -62,17 +70,77 @@ def no_host_network(_name: str, properties: Value, _config: Mapping[str, Any]) -
 
     CIS Docker 5.10, 5.30.
     """
-    forbidden = ("bridge",) if is_egress_guard(properties) else ("host", "bridge")
-    mode = read(properties, "networkMode")
+    networks = [*items(properties, "taskSpec", "networksAdvanceds"), *items(properties, "networksAdvanced")]
+    joined = [read(network, key) for network in networks for key in ("id", "name")]
+    mode, guard = read(properties, "networkMode"), is_egress_guard(properties)
     if mode is UNKNOWN:
         yield undecided("networkMode")
-    elif mode in ("host", "bridge", "default") or str(mode).startswith("container:"):
+    if "host" in (mode, *joined) and guard is UNKNOWN:
+        yield undecided("its role or command")
+    forbidden = DEFAULT_BRIDGE if guard in (True, UNKNOWN) else ("host", *DEFAULT_BRIDGE)
+    if mode in forbidden or str(mode).startswith("container:"):
         yield violation(f"runs on network mode {mode!r}")
-    networks = [*items(properties, "taskSpec", "networksAdvanceds"), *items(properties, "networksAdvanceds")]
-    for network in networks:
-        for key in ("id", "name"):
-            if read(network, key) in forbidden:
-                yield violation(f"joins the network {read(network, key)!r}")
+    for name in joined:
+        if name in forbidden:
+            yield violation(f"joins the network {name!r}")
+
+
+@REGISTRY.check(
+    "container-default-bridge",
+    family="egress",
+    severity="high",
+    types=(CONTAINER,),
+    remediation="Name a network of the stack in networksAdvanced.",
+)
+def container_default_bridge(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """No container is on the engine's default bridge, where every container reaches every other (CIS Docker 5.30).
+
+    That is where one ends that names no network at all.
+    """
+    mode, networks = read(properties, "networkMode"), list(items(properties, "networksAdvanced"))
+    names = [read(network, "name") for network in networks]
+    bad = [name for name in (mode, *names) if name in DEFAULT_BRIDGE]
+    if bad:
+        yield violation(f"joins the engine's default bridge ({bad[0]!r})")
+    elif UNKNOWN in (mode, *names):
+        yield undecided("a network that it joins")
+    elif not mode and not networks:
+        yield violation("names no network and ends on the engine's default bridge")
+
+
+def _switched_off(properties: Value, option: str, sentence: str) -> Iterator[Finding]:
+    """What to say where the option of a bridge that servers share is not "false"."""
+    role, value = label(properties, "hubstack.role"), read(properties, "options", option)
+    if role not in (SERVERS, UNKNOWN) or str(value).lower() == "false":
+        return
+    if UNKNOWN in (role, value):
+        yield undecided(f"options.{option}")
+    else:
+        yield violation(f"{sentence} ({option} is {value!r})")
+
+
+@REGISTRY.check(
+    "network-icc",
+    family="egress",
+    severity="critical",
+    types=(NETWORK,),
+    remediation=f'Set options["{ICC}"] to "false" (`apart` in a group of containers).',
+)
+def network_icc(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """Servers that share a bridge cannot reach each other on it (seed 000; tmpnb issue 187; CIS Docker 2.2)."""
+    yield from _switched_off(properties, ICC, "lets users' servers reach each other")
+
+
+@REGISTRY.check(
+    "network-masquerade",
+    family="egress",
+    severity="critical",
+    types=(NETWORK,),
+    remediation=f'Set options["{MASQUERADE}"] to "false" (`apart` in a group of containers).',
+)
+def network_masquerade(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """No answer finds a way back to servers unless their guard, which filters first, translates (tmpnb issue 187)."""
+    yield from _switched_off(properties, MASQUERADE, "translates servers' addresses without their guard")
 
 
 @REGISTRY.check(

@@ -7,6 +7,7 @@ from typing import Any
 
 from policies.egress_guard import is_egress_guard
 from policies.findings import Finding, undecided, violation
+from policies.pool_settings import is_node_service
 from policies.reader import UNKNOWN, Value, entries, items, label, read
 from policies.registry import REGISTRY
 from policies.resource_types import CONTAINER, IMAGE, SERVICE
@@ -14,6 +15,12 @@ from policies.resource_types import CONTAINER, IMAGE, SERVICE
 SENSITIVE = ("/", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sys", "/usr", "/var")
 SOCKET = re.compile(r"(^|/)(docker|containerd|podman|crio)[^/]*\.sock$")
 SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|CREDENTIAL)", re.IGNORECASE)
+HANDED_OVER = "/run/"
+"""Start of the paths where containers find secrets as files."""
+
+NO_NEW_PRIVILEGES = frozenset({"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"})
+ITS_PROGRAM = "its role or command"
+GUARDS_CAPABILITY = ("CAP_NET_ADMIN", "NET_ADMIN")
 SECRET_POINTER = re.compile(r"_(FILE|PATH|NAME|ID)$", re.IGNORECASE)
 
 
@@ -44,15 +51,20 @@ def _normal(path: str) -> str:
     family="exposure",
     severity="critical",
     types=(SERVICE, CONTAINER),
-    remediation="Remove the mount: who has the engine's socket has the host. Only the hub, which makes servers, gets it.",
+    remediation="Remove the mount: who has the engine's socket has the host. Only what makes servers gets it: the hub, and "
+    "the service of a pool's node, which runs runtime.tmpnb_node and nothing else.",
 )
 def docker_socket(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """The engine's socket is mounted by the hub alone (CIS Docker 5.32)."""
-    role = label(properties, "hubstack.role")
+    """The engine's socket is mounted by the hub and by a node's service alone (CIS Docker 5.32)."""
+    role, service = label(properties, "hubstack.role"), is_node_service(properties)
     for path in _host_paths(properties):
         if path is UNKNOWN:
             yield undecided("a mount's source")
-        elif SOCKET.search(path) and role != "hub":
+        elif not SOCKET.search(path) or role == "hub" or service is True:
+            continue
+        elif UNKNOWN in (role, service):
+            yield undecided(ITS_PROGRAM)
+        else:
             yield violation(f"mounts the engine's socket {path} with role {role!r}")
 
 
@@ -119,9 +131,13 @@ def no_privileges(_name: str, properties: Value, _config: Mapping[str, Any]) -> 
             yield violation(f"has {key} {value!r}")
     for path in (("taskSpec", "containerSpec", "capAdds"), ("capabilities", "adds"), ("devices",)):
         for added in items(properties, *path):
-            if added == "CAP_NET_ADMIN" and path[0] == "taskSpec" and is_egress_guard(properties):
+            guard = added in GUARDS_CAPABILITY and path != ("devices",) and is_egress_guard(properties)
+            if guard is True:
                 continue
-            yield undecided(".".join(path)) if added is UNKNOWN else violation(f"adds {added!r} ({'.'.join(path)})")
+            if UNKNOWN in (added, guard):
+                yield undecided(".".join(path) if added is UNKNOWN else ITS_PROGRAM)
+            else:
+                yield violation(f"adds {added!r} ({'.'.join(path)})")
 
 
 @REGISTRY.check(
@@ -165,12 +181,18 @@ def read_only_root(_name: str, properties: Value, _config: Mapping[str, Any]) ->
     remediation="Publish through the TLS proxy.",
 )
 def published_port(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Only the TLS proxy publishes ports."""
-    if label(properties, "hubstack.role") == "tls-proxy":
+    """Only the TLS proxy publishes ports, and a node's service its administration (`node-admin-loopback`)."""
+    role, every = label(properties, "hubstack.role"), read(properties, "publishAllPorts")
+    if every is UNKNOWN:
+        yield undecided("publishAllPorts")
+    elif every:
+        yield violation("publishes every port of its image (publishAllPorts)")
+    service = is_node_service(properties)
+    if role == "tls-proxy" or service is True:
         return
     for port in (*items(properties, "endpointSpec", "ports"), *items(properties, "ports")):
-        if port is UNKNOWN:
-            yield undecided("ports")
+        if UNKNOWN in (port, role, service):
+            yield undecided("ports" if port is UNKNOWN else ITS_PROGRAM)
         else:
             number = read(port, "publishedPort") or read(port, "external") or read(port, "targetPort")
             yield violation(f"publishes port {number}")
@@ -184,15 +206,70 @@ def published_port(_name: str, properties: Value, _config: Mapping[str, Any]) ->
     remediation="Hand it over as a Docker secret and read the file.",
 )
 def secret_in_environment(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """No secret stands in an environment variable, where `docker inspect` shows it."""
-    names = [key for key, _ in entries(properties, "taskSpec", "containerSpec", "env")]
+    """No secret stands in an environment variable, where `docker inspect` shows it; where one lies may be told."""
+    values = dict(entries(properties, "taskSpec", "containerSpec", "env"))
     for variable in items(properties, "envs"):
         if variable is UNKNOWN:
             yield undecided("envs")
         else:
-            names.append(str(variable).partition("=")[0])
+            name, _, values[name] = str(variable).partition("=")
     if read(properties, "taskSpec", "containerSpec", "env") is UNKNOWN:
         yield undecided("taskSpec.containerSpec.env")
-    for name in sorted(names):
-        if SECRET_NAME.search(name) and not SECRET_POINTER.search(name):
+    for name, value in sorted(values.items()):
+        pointer = SECRET_POINTER.search(name) or str(value).startswith(HANDED_OVER)
+        if SECRET_NAME.search(name) and not pointer:
             yield violation(f"has a secret in the environment variable {name}")
+
+
+@REGISTRY.check(
+    "container-capabilities-dropped",
+    family="exposure",
+    severity="medium",
+    types=(CONTAINER,),
+    remediation='Set capabilities.drops to ["ALL"].',
+)
+def container_capabilities_dropped(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A container runs without capabilities (CIS Docker 5.4)."""
+    dropped = list(items(properties, "capabilities", "drops"))
+    if "ALL" in dropped:
+        return
+    yield (
+        undecided("capabilities.drops")
+        if UNKNOWN in dropped
+        else violation(f"keeps capabilities (capabilities.drops is {dropped!r})")
+    )
+
+
+@REGISTRY.check(
+    "container-no-new-privileges",
+    family="exposure",
+    severity="high",
+    types=(CONTAINER,),
+    remediation='Add "no-new-privileges" to securityOpts.',
+)
+def container_no_new_privileges(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """No program in a container gains rights by setuid bits or file capabilities (CIS Docker 5.26)."""
+    options = list(items(properties, "securityOpts"))
+    if NO_NEW_PRIVILEGES & {str(option).lower() for option in options}:
+        return
+    yield (
+        undecided("securityOpts")
+        if UNKNOWN in options
+        else violation(f"lets programs gain rights (securityOpts is {options!r})")
+    )
+
+
+@REGISTRY.check(
+    "container-health-check",
+    family="exposure",
+    severity="low",
+    types=(CONTAINER,),
+    remediation="Set healthcheck.tests to a command that fails while it does not work.",
+)
+def container_health_check(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """The engine is told when a container does not work (CIS Docker 5.27)."""
+    tests = list(items(properties, "healthcheck", "tests"))
+    if UNKNOWN in tests[:1]:
+        yield undecided("healthcheck.tests")
+    elif tests[:1] in ([], ["NONE"]):
+        yield violation(f"is never asked whether it works (healthcheck.tests is {tests!r})")

@@ -12,6 +12,8 @@ from policies.resource_types import AUTO_SCALING_GROUP, INSTANCE, LAUNCH_TEMPLAT
 GPU = re.compile(r"^(p|g|inf|trn|dl|vt|f)\d")
 SIZES = {"nano": 0.25, "micro": 0.25, "small": 0.5, "medium": 1, "large": 2, "xlarge": 4}
 LONGEST_RECORD_SECONDS = 300
+ADDRESSES = ("A", "AAAA")
+"""Types of records that say where a host is."""
 
 
 @REGISTRY.check(
@@ -67,3 +69,27 @@ def record_lifetime(_name: str, properties: Value, _config: Mapping[str, Any]) -
         yield undecided("ttl")
     elif is_number(seconds) and seconds > LONGEST_RECORD_SECONDS:
         yield violation(f"is remembered for {seconds:g} s")
+
+
+@REGISTRY.check(
+    "record-ttl",
+    family="quotas",
+    severity="medium",
+    types=(RECORD,),
+    remediation="Lower ttl, or raise maxRecordSeconds in the policy pack's configuration.",
+)
+def record_ttl(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A host's address is forgotten as fast as a node is taken away (seed 000; tmpnb's own lived for 300 s).
+
+    Records that are an alias have no time of their own.
+    """
+    kind, seconds, aliases = (read(properties, key) for key in ("type", "ttl", "aliases"))
+    most = config.get("maxRecordSeconds")
+    if kind not in (*ADDRESSES, UNKNOWN) or (aliases and aliases is not UNKNOWN):
+        return
+    if is_number(seconds) and (not is_number(most) or seconds <= most):
+        return
+    if UNKNOWN in (kind, seconds, aliases):
+        yield undecided("ttl" if seconds is UNKNOWN else "type" if kind is UNKNOWN else "aliases")
+    else:
+        yield violation(f"is remembered for {seconds!r} s; at most {most} (maxRecordSeconds)")

@@ -1,6 +1,6 @@
 """Quotas of users' servers and of the fleet, in the settings that a hub gets."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from policies.findings import Finding, violation
@@ -23,8 +23,13 @@ MAXIMA = {"cpu": "maxCpu", "memory_bytes": "maxMemoryBytes", "max_age_seconds": 
 @on_hub_settings
 def user_quota_complete(settings: Settings, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """A user's server is limited in CPU, memory, processes, home, /tmp, idle time and age."""
+    yield from missing_limits(settings, REQUIRED)
+
+
+def missing_limits(settings: Settings, required: Sequence[str]) -> Iterator[Finding]:
+    """What to say of each part of the quota in settings that is no number above 0."""
     quota = as_mapping(settings.get("quota"))
-    for key in REQUIRED:
+    for key in required:
         value = quota.get(key)
         if not is_number(value) or value <= 0:
             yield violation(f"gives users' servers no limit on {key} (it is {value!r})")
@@ -40,6 +45,11 @@ def user_quota_complete(settings: Settings, _config: Mapping[str, Any]) -> Itera
 @on_hub_settings
 def user_quota_maximum(settings: Settings, config: Mapping[str, Any]) -> Iterator[Finding]:
     """A user's quota stays within the organisation's maxima."""
+    yield from beyond_maxima(settings, config)
+
+
+def beyond_maxima(settings: Settings, config: Mapping[str, Any]) -> Iterator[Finding]:
+    """What to say of each part of the quota in settings that is larger than the configuration allows."""
     quota = as_mapping(settings.get("quota"))
     for key, limit in MAXIMA.items():
         value, most = quota.get(key), config.get(limit)

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pulumi.runtime import mocks
+from pulumi_policy.deserialize import deserialize_properties
 from pulumi_policy.proxy import unknown_checking_proxy
 
 import policies.pack  # noqa: F401  (registers the checks)
@@ -40,7 +41,7 @@ def told(registrations: Sequence[Registration], config: dict[str, dict[str, Any]
     """
     found: list[Told] = []
     for r in registrations:
-        properties = unknown_checking_proxy(r.properties)
+        properties = unknown_checking_proxy(deserialize_properties(r.properties))
         for family in FAMILIES:
             settings = {**DEFAULTS, **config[f"hubstack-{family}"], **changes}
             reports = REGISTRY.findings(family, r.type, r.name, properties, settings)

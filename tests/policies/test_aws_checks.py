@@ -16,7 +16,7 @@ from components.aws.boot import archive
 from components.ec2_hub_cluster import hub_settings
 from policies import resource_types as types
 from policies.registry import REGISTRY
-from tests.policies.test_checks import CONFIGURATION
+from tests.policies.rows import CONFIGURATION
 from tests.unit.recording import Registration, record
 from tests.unit.test_ec2_hub_cluster import ARGS
 
@@ -240,6 +240,22 @@ CASES: list[tuple[str, str, Properties, str]] = [
     ("record-lifetime", types.RECORD, {"ttl": 60}, "passes"),
     ("record-lifetime", types.RECORD, {"ttl": 86400}, "refused"),
     ("record-lifetime", types.RECORD, {"ttl": UNKNOWN}, "undecided"),
+    ("record-ttl", types.RECORD, {"type": "A", "ttl": 60}, "passes"),
+    ("record-ttl", types.RECORD, {"type": "A", "aliases": [{"name": "balancer"}]}, "passes"),
+    ("record-ttl", types.RECORD, {"type": "TXT", "ttl": 300}, "passes"),
+    ("record-ttl", types.RECORD, {"type": UNKNOWN, "ttl": 60}, "passes"),
+    ("record-ttl", types.RECORD, {"type": "A", "ttl": 61}, "refused"),
+    ("record-ttl", types.RECORD, {"type": "AAAA", "ttl": 300}, "refused"),
+    ("record-ttl", types.RECORD, {"type": "A"}, "refused"),
+    ("record-ttl", types.RECORD, {"type": "A", "ttl": UNKNOWN}, "undecided"),
+    ("record-ttl", types.RECORD, {"type": UNKNOWN, "ttl": 300}, "undecided"),
+    ("record-ttl", types.RECORD, {"type": "A", "aliases": UNKNOWN}, "undecided"),
+    ("health-check-https", types.HEALTH_CHECK, {"type": "HTTPS"}, "passes"),
+    ("health-check-https", types.HEALTH_CHECK, {"type": "CALCULATED"}, "passes"),
+    ("health-check-https", types.HEALTH_CHECK, {"type": "HTTP"}, "refused"),
+    ("health-check-https", types.HEALTH_CHECK, {"type": "tcp"}, "refused"),
+    ("health-check-https", types.HEALTH_CHECK, {}, "refused"),
+    ("health-check-https", types.HEALTH_CHECK, {"type": UNKNOWN}, "undecided"),
     ("listener-tls", types.LISTENER, {"protocol": "HTTPS"}, "passes"),
     ("listener-tls", types.LISTENER, {"protocol": "TLS"}, "passes"),
     ("listener-tls", types.LISTENER, answering("redirect", "HTTPS"), "passes"),
@@ -299,6 +315,13 @@ CASES: list[tuple[str, str, Properties, str]] = [
 @pytest.mark.parametrize(("check", "type_", "properties", "expected"), CASES)
 def test_a_check_says_what_it_should(check: str, type_: str, properties: Properties, expected: str):
     assert verdict(check, type_, properties) == expected
+
+
+def test_how_long_an_address_lives_is_the_configurations():
+    record = {"type": "A", "ttl": 120}
+
+    assert verdict("record-ttl", types.RECORD, record, maxRecordSeconds=120) == "passes"
+    assert verdict("record-ttl", types.RECORD, record, maxRecordSeconds=119) == "refused"
 
 
 def test_every_check_on_aws_refuses_something_and_passes_something():
@@ -393,6 +416,8 @@ BAD_CHANGES: list[tuple[str, str, Callable[[Properties], object], str]] = [
     ("lab-us-east-1a-public", types.SUBNET, lambda p: p.update(mapPublicIpOnLaunch=True), "no-public-address"),
     ("lab-flows", types.LOG_GROUP, lambda p: p.pop("retentionInDays"), "log-retention"),
     ("lab", types.RECORD, lambda p: p.update(ttl=86400), "record-lifetime"),
+    ("lab", types.RECORD, lambda p: p.update(ttl=300), "record-ttl"),
+    ("lab", types.HEALTH_CHECK, lambda p: p.update(type="TCP"), "health-check-https"),
     ("lab-bundle", types.BUCKET_ACCESS, lambda p: p.update(blockPublicPolicy=False), "bucket-private"),
     ("lab-bundle", types.BUNDLE, weakened_settings(lambda d: d["quota"].pop("max_age_seconds")), "user-quota-complete"),
     ("lab-bundle", types.BUNDLE, weakened_settings(lambda d: d["quota"].update(cpu=64)), "user-quota-maximum"),

@@ -1,86 +1,33 @@
 """Each check: what passes, what is refused, what is missing, what cannot be decided, what is switched off."""
 
-import base64
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pulumi.runtime.rpc import UNKNOWN as UNKNOWN_SENTINEL
 from pulumi_policy.proxy import unknown_checking_proxy
 
+from policies.egress.nodes import FORBIDDEN
 from policies.pack import POLICIES
 from policies.registry import REGISTRY
-from policies.resource_types import CONFIG, CONTAINER, IMAGE, NETWORK, OPEN_NETWORK, SERVICE
-
-UNKNOWN = UNKNOWN_SENTINEL
-CONFIGURATION = {
-    "maxCpu": 8,
-    "maxMemoryBytes": 32 * 2**30,
-    "maxServers": 100,
-    "maxAgeSeconds": 86400,
-    "allowOpen": False,
-}
-QUOTA = {
-    "cpu": 1.0,
-    "memory_bytes": 2**30,
-    "processes": 256,
-    "home_bytes": 2**31,
-    "tmp_bytes": 2**28,
-    "idle_seconds": 3600,
-    "max_age_seconds": 28800,
-}
-
-
-def settings(**changes: Any) -> dict[str, Any]:
-    document = {"quota": QUOTA, "fleet": {"servers": 20}, "egress": {"profile": "closed"}, **changes}
-    return {"data": base64.b64encode(json.dumps(document).encode()).decode()}
-
-
-def service(container: dict[str, Any] | None = None, role: str = "proxy", **changes: Any) -> dict[str, Any]:
-    limits = {"memoryBytes": 2.0**28, "nanoCpus": 1e9}
-    spec = {"image": "sha256:abc", "capDrops": ["ALL"], "readOnly": True, **(container or {})}
-    task = {"containerSpec": spec, "resources": {"limits": limits}, "networksAdvanceds": [{"id": "n1"}]}
-    labels = [{"label": "hubstack.role", "value": role}]
-    return {"name": "s", "labels": labels, "taskSpec": {**task, **changes.pop("task", {})}, **changes}
-
-
-def container(**changes: Any) -> dict[str, Any]:
-    return {
-        "name": "c",
-        "image": "a@sha256:abc",
-        "memory": 512,
-        "memorySwap": 512,
-        "cpus": "1",
-        "readOnly": True,
-        **changes,
-    }
-
-
-def network(role: str = "user-network", **changes: Any) -> dict[str, Any]:
-    return {"labels": [{"label": "hubstack.role", "value": role}], "internal": True, **changes}
-
-
-def mount(source: Any) -> dict[str, Any]:
-    return service({"mounts": [{"type": "bind", "source": source, "target": "/x"}]})
-
-
-@dataclass
-class Rows:
-    """What a check says to each kind of resource."""
-
-    type: str
-    good: list[dict[str, Any]]
-    bad: list[dict[str, Any]]
-    missing: dict[str, Any] | None
-    """With the property left out; None where that is fine and stands among the good ones."""
-    unknown: dict[str, Any] | None
-    """With the property unknown; None where an unknown is allowed and stands among the good ones."""
-    name: str = "x"
-    config: dict[str, Any] = field(default_factory=dict)
-
+from policies.resource_types import CONFIG, CONTAINER, CONTAINER_GROUP, IMAGE, NETWORK, OPEN_NETWORK, SERVICE
+from tests.policies.container_group_rows import GROUP_ROWS
+from tests.policies.container_rows import CONTAINER_ROWS
+from tests.policies.docker_cases import (
+    GUARD,
+    NODE_SERVICE,
+    QUOTA,
+    administered,
+    container,
+    guarding,
+    mount,
+    network,
+    of_role,
+    service,
+    settings,
+)
+from tests.policies.rows import CONFIGURATION, UNKNOWN, Rows
 
 HUB = "hub-settings"
 ROWS = {
@@ -109,7 +56,11 @@ ROWS = {
         container(memory=UNKNOWN),
     ),
     "container-cpu-limit": Rows(
-        CONTAINER, [container()], [container(cpus="0")], {"memory": 1}, container(cpus=UNKNOWN)
+        CONTAINER,
+        [container()],
+        [container(cpus=text) for text in ("0", "0.0", "-1", "all")],
+        {"memory": 1},
+        container(cpus=UNKNOWN),
     ),
     "user-quota-complete": Rows(
         CONFIG,
@@ -138,7 +89,12 @@ ROWS = {
     "network-internal": Rows(
         NETWORK,
         [network(), network("front-network", internal=False)],
-        [network(internal=False), {"internal": False}, network("Front-Network", internal=False)],
+        [
+            network(internal=False),
+            {"internal": False},
+            network("Front-Network", internal=False),
+            network("servers-network", internal=False),
+        ],
         {"labels": []},
         network(internal=UNKNOWN),
     ),
@@ -147,9 +103,14 @@ ROWS = {
     ),
     "no-host-network": Rows(
         SERVICE,
-        [service(), container(networkMode="none")],
+        [service(), container(networkMode="none"), guarding(networkMode="host")],
         [
             service(task={"networksAdvanceds": [{"name": "host"}]}),
+            container(networksAdvanced=[{"name": "host"}]),
+            of_role("egress-guard", "sh", networkMode="host"),
+            guarding(networkMode="host", entrypoints=["sh"]),
+            of_role("proxy", *GUARD, networkMode="host"),
+            guarding(networkMode="default"),
             container(networkMode="host"),
             container(networkMode="bridge"),
             container(networkMode="container:other"),
@@ -168,9 +129,15 @@ ROWS = {
     "open-network": Rows(OPEN_NETWORK, [], [{"stack": "hub"}], {}, None),
     "docker-socket": Rows(
         SERVICE,
-        [service(), service({"mounts": [{"type": "bind", "source": "/var/run/docker.sock"}]}, role="hub")],
+        [
+            service(),
+            service({"mounts": [{"type": "bind", "source": "/var/run/docker.sock"}]}, role="hub"),
+            of_role("node-service", *NODE_SERVICE, volumes=[{"hostPath": "/run/docker.sock"}]),
+        ],
         [
             mount("/var/run/docker.sock"),
+            of_role("node-service", "sh", volumes=[{"hostPath": "/run/docker.sock"}]),
+            of_role("proxy", *NODE_SERVICE, volumes=[{"hostPath": "/run/docker.sock"}]),
             mount("/run/../run//docker.sock"),
             mount("/run/containerd/containerd.sock"),
             container(volumes=[{"hostPath": "/run/docker.sock"}]),
@@ -212,8 +179,11 @@ ROWS = {
     ),
     "no-privileges": Rows(
         CONTAINER,
-        [container(), container(capabilities={"drops": ["ALL"]})],
+        [container(), container(capabilities={"drops": ["ALL"]}), guarding(capabilities={"adds": ["NET_ADMIN"]})],
         [
+            guarding(capabilities={"adds": ["NET_ADMIN", "SYS_ADMIN"]}),
+            of_role("egress-guard", "sh", capabilities={"adds": ["NET_ADMIN"]}),
+            guarding(devices=["NET_ADMIN"]),
             container(privileged=True),
             container(pidMode="host"),
             container(ipcMode="host"),
@@ -240,8 +210,14 @@ ROWS = {
     ),
     "published-port": Rows(
         SERVICE,
-        [service(), service(role="tls-proxy", endpointSpec={"ports": [{"publishedPort": 443}]})],
         [
+            service(),
+            service(role="tls-proxy", endpointSpec={"ports": [{"publishedPort": 443}]}),
+            administered("127.0.0.1"),
+        ],
+        [
+            administered("127.0.0.1", "sh"),
+            container(publishAllPorts=True),
             service(endpointSpec={"ports": [{"publishedPort": 8001}]}),
             container(ports=[{"internal": 80, "external": 80}]),
         ],
@@ -250,11 +226,16 @@ ROWS = {
     ),
     "secret-in-environment": Rows(
         SERVICE,
-        [service({"env": {"CONTROL_SUBNET": "10.0.0.0/24", "TOKEN_FILE": "/run/secrets/token"}})],
+        [
+            service({"env": {"CONTROL_SUBNET": "10.0.0.0/24", "TOKEN_FILE": "/run/secrets/token"}}),
+            container(envs=["SECRETS=/run/hubstack"]),
+        ],
         [service({"env": {"CONFIGPROXY_AUTH_TOKEN": "abc"}}), container(envs=["DB_PASSWORD=abc"])],
         None,
         service({"env": UNKNOWN}),
     ),
+    **CONTAINER_ROWS,
+    **GROUP_ROWS,
 }
 
 
@@ -314,6 +295,45 @@ def test_an_open_profile_passes_where_it_is_allowed():
     assert findings("egress-profile", rows, settings(egress={"profile": "open"}), allowOpen=True) == []
 
 
+def test_servers_of_a_node_may_have_a_way_out_where_it_is_allowed_but_never_to_private_ranges():
+    internal, ranges = ROWS["network-internal"], ROWS["guard-ranges"]
+    more = [text for text in FORBIDDEN if text != "10.0.0.0/8"]
+
+    assert findings("network-internal", internal, network("servers-network", internal=False), allowOpen=True) == []
+    assert findings("network-internal", internal, network(internal=False), allowOpen=True) == ["violation"]
+    assert findings("guard-ranges", ranges, guarding(*FORBIDDEN), allowOpen=True) == []
+    assert findings("guard-ranges", ranges, guarding(*more, "10.0.0.0/9", "10.128.0.0/9"), allowOpen=True) == []
+    assert findings("guard-ranges", ranges, guarding(*more, "10.0.0.0/9"), allowOpen=True) == ["violation"]
+
+
+HALF_KNOWN_GUARDS = [
+    of_role("egress-guard", *GUARD[:2], UNKNOWN),
+    of_role(UNKNOWN, *GUARD, "servers0", "10.0.0.0/22", "0.0.0.0/0", "::/0"),
+    {**guarding("0.0.0.0/0", "::/0"), "entrypoints": UNKNOWN},
+]
+HALF_KNOWN_SERVICES = [
+    of_role("node-service", *GUARD[:2], UNKNOWN),
+    of_role(UNKNOWN, *NODE_SERVICE),
+    {**of_role("node-service"), "command": UNKNOWN},
+]
+RIGHTS = [
+    ("no-host-network", HALF_KNOWN_GUARDS, {"networkMode": "host"}),
+    ("no-privileges", HALF_KNOWN_GUARDS, {"capabilities": {"adds": ["NET_ADMIN"]}}),
+    ("guard-ranges", HALF_KNOWN_GUARDS, {}),
+    ("docker-socket", HALF_KNOWN_SERVICES, {"volumes": [{"hostPath": "/run/docker.sock"}]}),
+    ("published-port", HALF_KNOWN_SERVICES, {"ports": [{"internal": 1, "external": 1, "ip": "127.0.0.1"}]}),
+]
+
+
+@pytest.mark.parametrize(("check", "containers", "right"), RIGHTS)
+def test_rights_of_what_may_be_the_guard_or_the_service_are_undecided(
+    check: str, containers: list[dict[str, Any]], right: dict[str, Any]
+):
+    rows = Rows(CONTAINER, [], [], None, None)
+
+    assert [set(findings(check, rows, {**found, **right})) for found in containers] == [{"undecided"}] * 3
+
+
 def test_one_unknown_property_does_not_hide_what_is_wrong_with_another():
     properties = service({"image": "x:latest", "readOnly": UNKNOWN}, task={"resources": UNKNOWN})
     found = REGISTRY.findings(None, SERVICE, "s", unknown_checking_proxy(properties), CONFIGURATION)
@@ -340,7 +360,7 @@ def test_the_pack_has_few_policy_objects():
     assert len(POLICIES) <= 7
 
 
-@pytest.mark.parametrize("stack", ["dev", "ec2hub", "ephemeral", "platform", "prod"])
+@pytest.mark.parametrize("stack", ["dev", "ec2hub", "ephemeral", "platform", "prod", "tmpnb"])
 def test_the_configuration_files_name_policies_that_exist(stack: str):
     from pathlib import Path
 
@@ -367,6 +387,16 @@ values = st.recursive(
                     "data",
                     "networksAdvanceds",
                     "type",
+                    "containers",
+                    "networks",
+                    "servers",
+                    "egress-guard",
+                    "role",
+                    "command",
+                    "volumes",
+                    "texts",
+                    "probe",
+                    "forbidden",
                 ]
             ),
             inner,
@@ -379,9 +409,24 @@ values = st.recursive(
 
 @given(
     st.dictionaries(
-        st.sampled_from(["taskSpec", "labels", "endpointSpec", "envs", "data", "mounts", "name", "devices"]), values
+        st.sampled_from(
+            [
+                "taskSpec",
+                "labels",
+                "endpointSpec",
+                "envs",
+                "data",
+                "mounts",
+                "name",
+                "devices",
+                "spec",
+                "images",
+                "secrets",
+            ]
+        ),
+        values,
     )
 )
 def test_no_properties_make_a_check_fail_to_answer(properties: dict[str, Any]):
-    for kind in (SERVICE, CONTAINER, NETWORK, CONFIG, IMAGE):
+    for kind in (SERVICE, CONTAINER, CONTAINER_GROUP, NETWORK, CONFIG, IMAGE):
         list(REGISTRY.findings(None, kind, HUB, unknown_checking_proxy(properties), CONFIGURATION))

@@ -21,8 +21,8 @@ from policies.egress.joined_rules import NEVER_REACHED
 from policies.pack import POLICIES
 from policies.reader import UNKNOWN as NOT_KNOWN
 from policies.registry import INPUTS, REGISTRY, StackResource
+from tests.policies.rows import CONFIGURATION
 from tests.policies.test_aws_checks import WORLD, Properties, alone, inline, legacy
-from tests.policies.test_checks import CONFIGURATION
 from tests.unit.recording import Registration, record
 from tests.unit.test_ec2_hub_cluster import ARGS
 

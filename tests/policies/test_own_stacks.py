@@ -11,7 +11,7 @@ from pulumi_policy.proxy import unknown_checking_proxy
 
 from components import EgressProfile, SwarmCluster
 from policies.registry import REGISTRY
-from tests.policies.test_checks import CONFIGURATION
+from tests.policies.rows import CONFIGURATION
 from tests.unit.recording import Registration, record
 
 SERVICE = "docker:index/service:Service"
@@ -41,7 +41,7 @@ def test_the_component_passes_with_its_defaults():
 
 def test_an_open_profile_passes_where_it_is_allowed_and_nowhere_else():
     assert violations(graph(EgressProfile.OPEN), allowOpen=True) == set()
-    assert violations(graph(EgressProfile.OPEN)) == {"egress-profile", "open-network"}
+    assert violations(graph(EgressProfile.OPEN)) == {"egress-profile", "open-network", "guard-ranges"}
 
 
 GUARD_WEAKENINGS: list[tuple[str, Callable[[dict[str, Any]], object]]] = [

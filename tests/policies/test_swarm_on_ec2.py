@@ -94,7 +94,7 @@ def test_an_open_profile_passes_where_it_is_allowed_and_nowhere_else():
     opened = prod(egressProfile=EgressProfile.OPEN.value)
 
     assert told(opened, allowOpen=True) == []
-    assert violations(opened) == {"egress-profile", "joined-egress"}
+    assert violations(opened) == {"egress-profile", "guard-ranges", "joined-egress"}
 
 
 def test_every_service_and_network_of_the_stack_file_is_judged(stack: list[Registration]):
