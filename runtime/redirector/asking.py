@@ -1,5 +1,6 @@
 """Asks one node for its load, and believes nothing that makes no sense."""
 
+import asyncio
 import json
 import ssl
 from pathlib import Path
@@ -14,6 +15,7 @@ LARGEST_ANSWER_BYTES = 1 << 16
 LARGEST_CAPACITY = 100_000
 LONGEST_TEXT = 500
 LONGEST_REASON = 300
+NO_TIMEOUT = aiohttp.ClientTimeout()
 
 
 class MissError(Exception):
@@ -77,9 +79,12 @@ async def ask(session: aiohttp.ClientSession, node: Node, deadline_seconds: floa
     Raises:
         MissError: it did not answer in time, or not sensibly.
     """
-    timeout = aiohttp.ClientTimeout(total=deadline_seconds)
     try:
-        async with session.get(node.stats, timeout=timeout, ssl=trust, allow_redirects=False) as response:
+        # The client's own total timeout at times swallows that the task is cancelled when both happen at once.
+        async with (
+            asyncio.timeout(deadline_seconds),
+            session.get(node.stats, timeout=NO_TIMEOUT, ssl=trust, allow_redirects=False) as response,
+        ):
             if response.status != 200:  # noqa: PLR2004
                 raise MissError(f"it answered with status {response.status}")
             if response.content_type != "application/json":

@@ -1,11 +1,13 @@
 """How the redirector learns what its nodes' load is, whatever they answer."""
 
+import asyncio
 import datetime as dt
 import ipaddress
 import json
 import logging
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -154,6 +156,19 @@ async def test_silence_is_a_miss_at_the_deadline():
     async with stub.serving() as server, Polling(fleet := Fleet([]), Metrics(fleet)) as polling:
         with pytest.raises(MissError, match=r"within 0\.02 s"):
             await ask(polling._session, served_node(server, "tmp01"), 0.02, load_trust(None))
+
+
+@in_loop
+async def test_a_question_that_is_taken_back_at_its_deadline_ends_like_any_other():
+    stub = StubNodes()
+    async with stub.serving() as server, Polling(fleet := Fleet([]), Metrics(fleet)) as polling:
+        question = asyncio.create_task(ask(polling._session, served_node(server, "tmp01"), 0.2, load_trust(None)))
+        await until(lambda: stub.at_once == 1)
+        asyncio.get_running_loop().call_later(0.21, question.cancel)
+        # Both moments pass while the loop is busy, and both are noticed in its next round.
+        time.sleep(0.25)
+        with pytest.raises(asyncio.CancelledError):
+            await question
 
 
 @in_loop
