@@ -16,6 +16,9 @@ CELL = ".jp-Notebook .cm-content"
 IDLE = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
 OUTPUT = ".jp-OutputArea-output"
 
+LOAD_ERROR = "File Load Error"
+"""Title of what tells a person that a file could not be had; loading the page again is all that they can do."""
+
 AGAIN_SECONDS = 30
 """After how long a person tries again what the page, busy with loading itself, took no notice of."""
 
@@ -34,7 +37,11 @@ def run_cell(browser: webdriver.Chrome, code: str, limit: float = 180) -> str:
         return [element for element in browser.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
 
     def open_notebook() -> None:
-        shown(CARD)[0].click()
+        if LOAD_ERROR in text_of(browser, "body"):
+            # A server that has only just started may not answer in time.
+            browser.refresh()
+        else:
+            shown(CARD)[0].click()
 
     def keys(*pressed: str) -> None:
         shown(CELL)[0].click()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
@@ -48,7 +49,7 @@ def test_a_visitor_gets_a_started_server_and_who_comes_again_the_same(pool: Pool
     until("a server waits", lambda: pool.stats()["available"])
     visitor = Visitor(pool)
 
-    assert visitor.page.url.endswith("/lab")
+    assert urlsplit(visitor.page.url).path == f"/user/{visitor.server}/lab"
     assert visitor.api("status").status_code == 200
     again = visitor.session.get(f"{visitor.origin}/", timeout=30)
     assert f"/user/{visitor.server}/" in again.url

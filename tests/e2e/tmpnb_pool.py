@@ -126,14 +126,17 @@ class Visitor:
     """Somebody who came to the pool and has a server."""
 
     def __init__(self, pool: Pool, path: str = "/") -> None:
-        """Come by way of the redirector and follow where it leads."""
+        """Come by way of the redirector and follow where it leads; come again while all is full, as its page does."""
         self.session = new_session()
         self.pool = pool
-        self.page = self.session.get(f"{pool.url}{path}", timeout=30)
-        assert self.page.ok, f"{self.page.status_code} {self.page.url} {self.page.text[-500:]}"
+        self.page = until("a visitor gets a server", lambda: self._come(path))
         self.origin, _, rest = self.page.url.partition("/user/")
         self.server = rest.partition("/")[0]
         self.node = self.origin.removeprefix("https://").partition(".")[0]
+
+    def _come(self, path: str) -> requests.Response | None:
+        page = self.session.get(f"{self.pool.url}{path}", timeout=30)
+        return page if "/user/" in page.url and page.ok else None
 
     @property
     def base(self) -> str:
