@@ -16,7 +16,7 @@ from pulumi.runtime import mocks, stack
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from components.aws.firewall import EVERYWHERE, HTTPS, Rule, let_in, security_group
-from components.aws.hosts import manager_host, worker_template
+from components.aws.hosts import host, launch_template
 from components.aws.storage import data_disk
 
 SIZES = (5, 50, 500)
@@ -44,20 +44,20 @@ class Hosts(pulumi.ComponentResource):
         super().__init__("benchmark:index:Hosts", name, {})
         opts = pulumi.ResourceOptions(parent=self)
         for number in range(hosts):
-            host = f"{name}-{number}"
-            group = security_group(host, "vpc-1", "A host", opts)
-            let_in(host, group, [Rule("everybody", "tcp", (HTTPS, HTTPS), cidr=EVERYWHERE)], opts)
-            template = worker_template(
-                host,
+            title = f"{name}-{number}"
+            group = security_group(title, "vpc-1", "A host", opts)
+            let_in(title, group, [Rule("everybody", "tcp", (HTTPS, HTTPS), cidr=EVERYWHERE)], opts)
+            template = launch_template(
+                title,
                 image="ami-0123456789abcdef0",
                 instance_type="t3.small",
-                security_group=group.id,
+                security_groups=[group.id],
                 disk_gigabytes=16,
                 opts=opts,
             )
-            disk = data_disk(host, zone="us-east-1a", gigabytes=10, cluster=name, opts=opts)
-            manager_host(
-                host,
+            disk = data_disk(title, zone="us-east-1a", gigabytes=10, cluster=name, opts=opts)
+            host(
+                title,
                 image="ami-0123456789abcdef0",
                 instance_type="t3.small",
                 subnet="subnet-1",

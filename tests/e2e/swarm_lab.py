@@ -1,5 +1,6 @@
 """Several hosts of a Swarm on this machine: a network namespace and an engine each, with a simulated AWS beside them."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -122,9 +123,20 @@ class LabHost:
         self.engine.wait(60)
         self.engine = None
 
+    def _left_behind(self) -> list[str]:
+        """Processes of containers that outlived their engine: what they have for a root lies in the host's folder."""
+        found: list[str] = []
+        for table in Path("/proc").glob("[0-9]*/mountinfo"):
+            with contextlib.suppress(OSError):
+                roots = [line for line in table.read_text().splitlines() if line.split()[4] == "/"]
+                found += [table.parent.name for line in roots if f"{self.folder}/data/" in line]
+        return found
+
     def remove(self) -> None:
         """End it and take its network and its folder away."""
         self.stop()
+        for pid in self._left_behind():
+            subprocess.run(["kill", "-KILL", pid], check=False, capture_output=True)
         pids = subprocess.run(["ip", "netns", "pids", self.namespace], capture_output=True, text=True, check=False)
         for pid in pids.stdout.split():
             subprocess.run(["kill", "-KILL", pid], check=False, capture_output=True)
