@@ -179,7 +179,7 @@ BAD_CHANGES: list[Mutant] = [
     (REDIRECTOR, in_text("redirector.json", "visitors/per_minute", 0), "visitor-limit", "visitors.per_minute"),
     (NODE, within("service", "command/3", "/etc/settings.json"), "node-quota-complete", "no limit on cpu"),
     # Secrets.
-    (NODE, at("spec/texts/Caddyfile", "ab" * 32), "container-group-secrets", "the secret"),
+    (NODE, at("spec/texts/Caddyfile", "generated-secret"), "container-group-secrets", "the secret"),
 ]
 
 
