@@ -19,6 +19,9 @@ OUTPUT = ".jp-OutputArea-output"
 LOAD_ERROR = "File Load Error"
 """Title of what tells a person that a file could not be had; loading the page again is all that they can do."""
 
+ERROR_PAGE = "#main-frame-error"
+"""What Chromium shows where a page could not be had, with a button to load it again."""
+
 AGAIN_SECONDS = 30
 """After how long a person tries again what the page, busy with loading itself, took no notice of."""
 
@@ -37,8 +40,8 @@ def run_cell(browser: webdriver.Chrome, code: str, limit: float = 180) -> str:
         return [element for element in browser.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
 
     def open_notebook() -> None:
-        if LOAD_ERROR in text_of(browser, "body"):
-            # A server that has only just started may not answer in time.
+        if shown(ERROR_PAGE) or LOAD_ERROR in text_of(browser, "body"):
+            # A server that has only just started may not answer in time; the browser gives up when networks come and go.
             browser.refresh()
         else:
             shown(CARD)[0].click()
