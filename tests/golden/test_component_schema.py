@@ -6,7 +6,9 @@ from typing import Any
 
 from pulumi.provider.experimental.analyzer import Analyzer
 
-from components import EphemeralHub, NotebookPlatform, SwarmCluster
+from components import Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, TmpnbNodePool
+
+COMPONENTS = [Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, TmpnbNodePool]
 
 GOLDEN = Path(__file__).with_name("components.json")
 
@@ -25,7 +27,7 @@ def described(properties: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def contract() -> dict[str, Any]:
     """Inputs and outputs of every component, as the packager for other languages reads them."""
-    analyzed = Analyzer("hubstack").analyze(components=[EphemeralHub, NotebookPlatform, SwarmCluster])
+    analyzed = Analyzer("hubstack").analyze(components=COMPONENTS)
     return {
         name: {
             "inputs": described(component.inputs),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from components import Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, SwarmClusterArgs
+from components import Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, SwarmClusterArgs, TmpnbNodePool
 from components.kubernetes.chart_values import FrontKind
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -60,5 +60,8 @@ TOPOLOGIES: dict[str, Callable[[], object]] = {
             "egressDomains": ["pypi.org"],
             "notebooks": [{"user": "ada", "name": "one"}, {"user": "ada", "name": "two"}],
         },
+    ),
+    "tmpnb": lambda: TmpnbNodePool(
+        "lab", {"nodes": [{"name": "tmp01"}, {"name": "tmp02", "capacity": 8, "userQuota": {"memory": "2G"}}]}
     ),
 }
