@@ -4,6 +4,7 @@ import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pulumi
 
@@ -37,7 +38,7 @@ OPEN_FILES = 4096
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 
 STATE_FOLDER = "/srv/node"
-SERVICE_FOLDER = ("python", "-m", "runtime.tmpnb_node")
+SERVICE_COMMAND = ("python", "-m", "runtime.tmpnb_node")
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def node_group(node: NodeSettings) -> GroupSpec:
         },
         "farewell": {
             "container": "service",
-            "command": [*SERVICE_FOLDER, "drain", str(node.drain_seconds), f"{FILES_FOLDER}/admin-token"],
+            "command": [*SERVICE_COMMAND, "drain", str(node.drain_seconds), f"{FILES_FOLDER}/admin-token"],
         },
     }
 
@@ -214,7 +215,7 @@ def node_caddyfile(node: NodeSettings) -> str:
     """Configuration of the node's TLS proxy."""
     upstream = f"proxy:{PROXY_PORT}"
     if node.acme_email:
-        return acme_caddyfile(upstream, node.url.removeprefix("https://"), node.acme_email)
+        return acme_caddyfile(upstream, urlsplit(node.url).hostname or "", node.acme_email)
     return caddyfile(upstream, secrets=FILES_FOLDER)
 
 
@@ -262,7 +263,7 @@ def _service(node: NodeSettings, plan: NodePlan) -> ContainerSpec:
     return {
         "role": Role.NODE_SERVICE.value,
         "image": "node",
-        "command": [*SERVICE_FOLDER, f"{FILES_FOLDER}/settings.json", FILES_FOLDER, STATE_FOLDER],
+        "command": [*SERVICE_COMMAND, f"{FILES_FOLDER}/settings.json", FILES_FOLDER, STATE_FOLDER],
         "cpu": 1.0,
         "memory_bytes": parse_size("512M"),
         "processes": 128,

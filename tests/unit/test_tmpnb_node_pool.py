@@ -184,7 +184,9 @@ def test_with_a_domain_certificates_are_lets_encrypts():
     args = {"domain": "tmp.example.org", "email": "owner@example.org", "nodes": nodes, **ELSEWHERE}
     node = spec(build(**args))
 
-    assert "tmp01.tmp.example.org {" in node["texts"]["Caddyfile"]
+    assert "\ntmp01.tmp.example.org {" in node["texts"]["Caddyfile"]
+    elsewhere = spec(build(**{**args, "nodes": [{**nodes[0], "port": 4443}]}))
+    assert "\ntmp01.tmp.example.org {" in elsewhere["texts"]["Caddyfile"]
     assert node["containers"]["tls-proxy"].get("secrets", []) == []
     assert settings(build(**args))["url"] == "https://tmp01.tmp.example.org"
 
