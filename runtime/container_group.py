@@ -214,6 +214,14 @@ def host_config(spec: GroupSpec, name: str) -> Json:
     }
 
 
+def joined_networks(spec: GroupSpec, name: str) -> set[str]:
+    """Names, as the engine has them, of the networks that a container is on."""
+    container = spec["containers"][name]
+    if container.get("host_network"):
+        return {"host"}
+    return {f"{prefix(spec)}-{network}" for network in container.get("networks", {})}
+
+
 def has_files(container: ContainerSpec) -> bool:
     """Whether a container has texts or secrets."""
     return bool(container.get("texts") or container.get("secrets"))
@@ -275,6 +283,8 @@ def differences(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, 
             found.append(f"container {name} is missing")
         elif there["Config"]["Labels"].get(SPEC_LABEL) != container_digest(spec, name, images):
             found.append(f"container {name} was made from something else")
+        elif set(there["NetworkSettings"]["Networks"]) != joined_networks(spec, name):
+            found.append(f"container {name} is on other networks")
         elif not there["State"]["Running"]:
             found.append(f"container {name} does not run")
     return found
@@ -372,7 +382,9 @@ def _ensure_container(
     changed = {file for file in wanted if held.get(file) != wanted[file][0]}
     needs_restart = changed - set(container.get("texts", ()) if container.get("reloads") else ())
     stale = there and there["Config"]["Labels"].get(SPEC_LABEL) != container_digest(spec, name, images)
-    if there and (stale or needs_restart):
+    # An update that was killed may have left one that is on some of its networks alone.
+    unfinished = there and set(there["NetworkSettings"]["Networks"]) != joined_networks(spec, name)
+    if there and (stale or unfinished or needs_restart):
         _remove_container(client, full_name)
         there = None
     if changed:

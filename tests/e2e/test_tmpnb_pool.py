@@ -231,6 +231,19 @@ def test_another_update_and_a_refresh_change_nothing(pool: Pool):
     pool.stack.run("preview", "--refresh", "--expect-no-changes", "--stack", pool.stack.name)
 
 
+def test_an_update_mends_what_was_done_by_hand_and_leaves_the_rest_alone(pool: Pool):
+    client = docker.APIClient(version="auto")
+    started = {name: pool.inspect(name)["State"]["StartedAt"] for name in ("tmp01-service", "tmp02-proxy")}
+    client.disconnect_container_from_network(f"{pool.stack.label}-tmp01-proxy", f"{pool.stack.label}-tmp01-edge")
+    client.stop(f"{pool.stack.label}-redirector-tls-proxy")
+
+    pool.stack.up("--skip-preview", "--refresh")
+
+    assert len(pool.inspect("tmp01-proxy")["NetworkSettings"]["Networks"]) == 3
+    assert pool.stats()["capacity"] == 5
+    assert {name: pool.inspect(name)["State"]["StartedAt"] for name in started} == started
+
+
 def test_secrets_are_in_no_environment_label_or_configuration(pool: Pool):
     token = pool.stack.outputs()["adminToken"]
     client = docker.APIClient(version="auto")

@@ -3,7 +3,14 @@
 import copy
 from typing import Any, cast
 
-from runtime.container_group import GroupSpec, container_digest, files_of, host_config, removal_order
+from runtime.container_group import (
+    GroupSpec,
+    container_digest,
+    files_of,
+    host_config,
+    joined_networks,
+    removal_order,
+)
 
 GROUP = cast(
     "GroupSpec",
@@ -117,3 +124,8 @@ def test_what_makes_servers_goes_before_them_and_what_guards_them_after():
     order = [found["Names"][0].removeprefix("/pool-tmp01-") for found in removal_order(GROUP, there)]
 
     assert order == ["service", "a-server", "b-server", "guard"]
+
+
+def test_a_container_is_on_its_own_networks_or_on_the_hosts():
+    assert joined_networks(GROUP, "service") == {"pool-tmp01-front", "pool-tmp01-control"}
+    assert joined_networks(GROUP, "guard") == {"host"}
