@@ -7,7 +7,8 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.docker.inspection import engine_client, section
-from runtime.container_group import GroupSpec, deploy, differences, prefix, remove
+from runtime.container_group import GroupSpec, prefix
+from runtime.group_deployment import deploy, differences, remove
 
 LONG_TIMEOUT_SECONDS = 3600
 """Most that a farewell and the end of a thousand servers may take."""

@@ -15,6 +15,7 @@ from policies.quotas import nodes
 from policies.reader import UNKNOWN as NOT_KNOWN
 from policies.registry import REGISTRY, StackResource
 from runtime import container_group as runtime_group
+from runtime import group_deployment
 from tests.policies.container_group_cases import NODE, SETTINGS, edited, node, node_settings, redirector
 from tests.policies.rows import CONFIGURATION
 
@@ -201,7 +202,7 @@ def test_an_apart_network_is_judged_by_the_options_that_the_runtime_sets():
 
     client = MagicMock()
     client.networks.return_value = []
-    runtime_group._ensure_network(client, NODE["spec"], "servers")
+    group_deployment._ensure_network(client, NODE["spec"], "servers")
     made = client.create_network.call_args.kwargs
     judged = container_group.network_properties("servers", NODE["spec"]["networks"]["servers"])
 
