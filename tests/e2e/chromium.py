@@ -1,5 +1,6 @@
 """A headless Chromium for tests that need a person's eyes and hands."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+
+from tests.e2e.quiet_network import quiet_network
 
 DRIVER, BROWSER = Path("/usr/bin/chromedriver"), Path("/usr/bin/chromium")
 
@@ -21,29 +24,38 @@ def chromium(profile: Path, hosts: Mapping[str, str] | None = None) -> Iterator[
     """
     if not DRIVER.exists() or not BROWSER.exists():
         pytest.skip("chromium and chromium-driver are not installed; `make test` installs them")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--disable-dev-shm-usage",
-        "--ignore-certificate-errors",
-        "--window-size=1400,900",
-        f"--user-data-dir={profile}",
-        f"--host-resolver-rules={', '.join(f'MAP {name} {address}' for name, address in (hosts or {}).items())}",
-    ):
-        options.add_argument(flag)
-    started = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    try:
-        yield started
-    finally:
-        started.quit()
+    with quiet_network(hosts) as network:
+        browser = profile / "browser"
+        profile.mkdir(parents=True, exist_ok=True)
+        browser.write_text(f'#!/bin/sh\nexec {shlex.join(network.command(str(BROWSER)))} "$@"\n')
+        browser.chmod(0o755)
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(browser)
+        for flag in (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--ignore-certificate-errors",
+            "--window-size=1400,900",
+            f"--user-data-dir={profile}",
+            # The driver is outside the namespace, where the browser's own port could not be reached.
+            "--remote-debugging-pipe",
+            f"--proxy-server={network.proxy}",
+            # Chromium leaves the loopback out by itself.
+            "--proxy-bypass-list=<-loopback>",
+        ):
+            options.add_argument(flag)
+        started = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+        try:
+            yield started
+        finally:
+            started.quit()
 
 
 def text_of(browser: webdriver.Chrome, selector: str) -> str:

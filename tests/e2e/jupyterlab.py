@@ -22,6 +22,9 @@ LOAD_ERROR = "File Load Error"
 ERROR_PAGE = "#main-frame-error"
 """What Chromium shows where a page could not be had, with a button to load it again."""
 
+DIALOG = ".jp-Dialog"
+"""Over the page until it is answered; before a notebook is open it tells an error."""
+
 AGAIN_SECONDS = 30
 """After how long a person tries again what the page, busy with loading itself, took no notice of."""
 
@@ -40,8 +43,8 @@ def run_cell(browser: webdriver.Chrome, code: str, limit: float = 180) -> str:
         return [element for element in browser.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()]
 
     def open_notebook() -> None:
-        if shown(ERROR_PAGE) or LOAD_ERROR in text_of(browser, "body"):
-            # A server that has only just started may not answer in time; the browser gives up when networks come and go.
+        if shown(ERROR_PAGE) or shown(DIALOG) or LOAD_ERROR in text_of(browser, "body"):
+            # A server that has only just started may not answer in time.
             browser.refresh()
         else:
             shown(CARD)[0].click()

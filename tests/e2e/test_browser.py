@@ -23,12 +23,11 @@ def browser(tmp_path: Path):
 
 def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: webdriver.Chrome):
     outputs = hub.outputs()
-    wait = WebDriverWait(browser, 180)
     browser.get(f"{outputs['url']}/hub/login")
     browser.find_element(By.ID, "username_input").send_keys("user6")
     browser.find_element(By.ID, "password_input").send_keys(outputs["password"])
     browser.find_element(By.ID, "login_submit").click()
-    wait.until(lambda b: "/user/user6/" in b.current_url)
+    WebDriverWait(browser, 180).until(lambda b: "/user/user6/" in b.current_url)
 
     assert run_cell(browser, "print('six times seven is', 6 * 7)") == "six times seven is 42"
     assert text_of(browser, ".Toastify__toast") == "", "nothing pops up over the notebook"
