@@ -16,12 +16,13 @@ import yaml
 from tests.engine import kubernetes_provider
 from tests.engine.cluster import TOOLS, helm_program, until
 from tests.engine.cluster import Cluster as Node
+from tests.engine.inline_program import cli
 from tests.engine.kubernetes_provider.addresses import Kind
 from tests.engine.kubernetes_provider.cluster import ApiError, Cluster, read_kubeconfig
 from tests.engine.kubernetes_provider.objects import Objects, Wanted
 from tests.engine.kubernetes_provider.release import Connection, HelmError, Releases
 from tests.engine.kubernetes_provider.values import UNKNOWN
-from tests.engine.small_program import cli, environment, write
+from tests.engine.small_program import environment, write
 
 pytestmark = [pytest.mark.engine, pytest.mark.kubernetes]
 
