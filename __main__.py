@@ -57,8 +57,8 @@ def deploy_platform(name: str, settings: StackSettings) -> None:
 
 def deploy_tmpnb(name: str, settings: StackSettings) -> None:
     """Temporary notebooks on any number of nodes."""
+    from components.docker.pool_plan import engine_shares  # noqa: PLC0415
     from components.docker.pool_preflight import require_engines  # noqa: PLC0415
-    from components.tmpnb_node_pool import engine_shares  # noqa: PLC0415
 
     args = settings.tmpnb_node_pool()
     require_engines(engine_shares(name, args))

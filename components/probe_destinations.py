@@ -56,3 +56,29 @@ OUTSIDE = (
     destination("dns", "example.org", 53, "a public name, through the platform's resolver"),
 )
 """What a closed profile forbids beside."""
+
+PUBLIC_PORTS = (
+    destination("tcp", "1.1.1.1", 443, "a public address, HTTPS"),
+    destination("tcp", "1.1.1.1", 80, "a public address, HTTP"),
+    destination("tcp", "1.1.1.1", 53, "a public resolver"),
+    destination("tcp", "8.8.8.8", 853, "a public resolver over TLS"),
+    destination("tcp", "8.8.8.8", 22, "a public address, SSH"),
+    destination("udp", "9.9.9.9", 53, "a public resolver"),
+    destination("udp", "208.67.222.222", 5353, "a public resolver on another port"),
+)
+"""Public addresses that answer on ports of all kinds."""
+
+PUBLIC_IPV6 = destination("tcp", "2606:4700:4700::1111", 443, "a public IPv6 address")
+"""No profile opens IPv6."""
+
+NOT_LISTED = "hubstack-is-not-listed.invalid:443"
+"""A name that no list holds and nobody owns (RFC 6761)."""
+
+
+def proxy_refusals(host: str, port: int) -> list[Destination]:
+    """Requests that an egress proxy must answer, with a refusal, where it is the way out."""
+    asked = ((NOT_LISTED, "a domain that is not listed"), ("169.254.169.254:443", "an address in place of a name"))
+    return [
+        {**destination("proxy", host, port, f"the egress proxy refuses {what}"), "target": target, "status": 403}
+        for target, what in asked
+    ]

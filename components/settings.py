@@ -21,12 +21,12 @@ from components.swarm_cluster import SwarmClusterArgs, check_swarm_cluster
 from components.users import HubUser
 
 if TYPE_CHECKING:
+    from components.docker.pool_arguments import TmpnbNodePoolArgs
     from components.ec2_hub_cluster import Ec2HubClusterArgs
     from components.ephemeral_hub import EphemeralHubArgs
     from components.kubernetes.custom_resources import PlatformNotebook
     from components.kubernetes.notebook_routes import NotebookRoute
     from components.notebook_platform import NotebookPlatformArgs
-    from components.tmpnb_node_pool import TmpnbNodePoolArgs
 
 _USER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 
@@ -119,6 +119,9 @@ class Ec2Settings(_Strict):
 
 _SWARM_ALONE = ("encrypted", "managers", "workers")
 """Keys of `hubstack:ec2` that a hub whose users have an instance each has no use for."""
+
+_NOT_FOR_POOLS = (*_SWARM_ALONE, "interfaceEndpoints", "natPerZone")
+"""Keys of `hubstack:ec2` that a pool, whose hosts each have an address of their own, has no use for."""
 
 
 class FrontSettings(_Strict):
@@ -239,6 +242,8 @@ class TmpnbNodeSettings(_Strict):
 
     name: str
     engine: str | None = None
+    address: str | None = None
+    instanceType: str | None = None
     capacity: int | None = None
     image: str | None = None
     userQuota: UserQuotaSettings | None = None
@@ -251,6 +256,7 @@ class TmpnbSettings(_Strict):
     nodes: list[TmpnbNodeSettings] = Field(default_factory=list[TmpnbNodeSettings])
     port: int | None = None
     engine: str | None = None
+    address: str | None = None
     capacity: int | None = None
     landing: str | None = None
     visitorBurst: int | None = None
@@ -258,6 +264,7 @@ class TmpnbSettings(_Strict):
     drainSeconds: int | None = None
     nodeImage: str | None = None
     redirectorImage: str | None = None
+    egressProxyImage: str | None = None
     email: str | None = None
 
 
@@ -420,12 +427,16 @@ class StackSettings(_Strict):
             "userQuota": self._user_quota(),
             "fleetQuota": self._fleet_quota(),
             "egressProfile": self.egressProfile,
+            "egressDomains": self.egressDomains,
+            "egressPorts": self.egressPorts,
             "buildFromRegistry": self.buildFromRegistry,
         }
         if self.domain != "localhost":
             args["domain"] = self.domain
         if self.notebookImage is not None:
             args["notebookImage"] = self.notebookImage
+        if self.ec2 != Ec2Settings():
+            args["ec2"] = self.ec2.model_dump(exclude_none=True, exclude=set(_NOT_FOR_POOLS))  # pyright: ignore[reportGeneralTypeIssues]  (same keys)
         return args
 
     def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
@@ -444,18 +455,21 @@ class StackSettings(_Strict):
                 found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
             return [{**error, "property_path": _ephemeral_key(error["property_path"])} for error in found]
         if self.topology is Topology.TMPNB:
-            from components.tmpnb_node_pool import check_tmpnb_node_pool  # noqa: PLC0415
+            from components.docker.pool_checks import check_tmpnb_node_pool  # noqa: PLC0415
 
             found = check_tmpnb_node_pool(self.tmpnb_node_pool())
             if self.users:
                 found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
+            reason = "each host of a pool has an address of its own; leave it out"
+            for key in self._set_on_ec2(_NOT_FOR_POOLS):
+                found.append({"property_path": key, "reason": reason})
             return [{**error, "property_path": _tmpnb_key(error["property_path"])} for error in found]
         if self.topology is Topology.EC2HUB:
             from components.ec2_hub_cluster import check_ec2_hub_cluster  # noqa: PLC0415
 
             found = check_ec2_hub_cluster(self.ec2_hub_cluster())
             reason = "users have an instance each; `topology: swarm` has managers and workers"
-            for key in (key for key in _SWARM_ALONE if getattr(self.ec2, key) is not None):
+            for key in self._set_on_ec2(_SWARM_ALONE):
                 found.append({"property_path": key, "reason": reason})
         else:
             found = check_swarm_cluster(self.swarm_cluster())
@@ -464,6 +478,10 @@ class StackSettings(_Strict):
             {**error, "property_path": f"ec2.{error['property_path']}"} if error["property_path"] in below else error
             for error in found
         ]
+
+    def _set_on_ec2(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys of `hubstack:ec2` that are set."""
+        return [key for key in keys if getattr(self.ec2, key) is not None]
 
     def _users(self) -> list[HubUser]:
         return [{"name": user.name, "admin": user.admin} for user in self.users]
@@ -530,7 +548,10 @@ def _ephemeral_key(path: str) -> str:
 
 def _tmpnb_key(path: str) -> str:
     """The key of the stack's configuration that an argument of `TmpnbNodePool` comes from."""
-    return f"tmpnb.{path}" if re.split(r"[.\[]", path)[0] in TmpnbSettings.model_fields else path
+    first = re.split(r"[.\[]", path)[0]
+    if first in TmpnbSettings.model_fields:
+        return f"tmpnb.{path}"
+    return f"ec2.{path}" if first in Ec2Settings.model_fields else path
 
 
 def _platform_key(path: str) -> str:

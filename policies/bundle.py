@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+import functools
 import gzip
 import io
 import tarfile
 import zlib
 
 
+@functools.lru_cache(maxsize=64)
 def bundled_file(content: str, name: str) -> bytes | None:
     """The file `name` in an archive, which is a gzip-compressed tar in base64; None if it cannot be had."""
     try:

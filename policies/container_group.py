@@ -4,12 +4,14 @@ The group is one resource; its containers and networks are no resources of their
 properties that the engine's provider has for one, with what `runtime/container_group.py` grants every container.
 """
 
+import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from policies.parts import Part
 from policies.programs import ROLE_LABEL
-from policies.reader import UNKNOWN, Value, entries, is_number, items, read
+from policies.reader import UNKNOWN, Value, as_mapping, entries, is_number, items, read
 from policies.resource_types import CONTAINER, CONTAINER_GROUP, NETWORK
 
 FILES_FOLDER = "/run/hubstack"
@@ -30,6 +32,24 @@ GRANTED: Properties = {
     "securityOpts": ["no-new-privileges"],
 }
 """What every container of a group has, whatever its description says."""
+
+
+def described(properties: Value) -> Value:
+    """A group's properties with its description, which is one JSON text, as an object: empty where it is none.
+
+    A description that is not known stays unknown, and an object one.
+    """
+    text = read(properties, "spec")
+    return {**dict(entries(properties)), "spec": _decoded(text)} if isinstance(text, str) else properties
+
+
+@functools.lru_cache(maxsize=64)
+def _decoded(text: str) -> Properties:
+    """The object in a JSON text: every check of a group reads the same one, and changes nothing in it."""
+    try:
+        return dict(as_mapping(json.loads(text)))
+    except ValueError:
+        return {}
 
 
 def prefix(properties: Value) -> Value:

@@ -1,4 +1,4 @@
-"""The egress guard: the one service or container that may be on a host's network and change its packet filter."""
+"""The egress guard: the services or containers that may be on a host's network and change its packet filter."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -8,9 +8,10 @@ from policies.address_space import Network, merged, span_of
 from policies.programs import arguments, runs_as
 from policies.reader import UNKNOWN, Value
 
-ROLE = "egress-guard"
+ROLE, PROXY_ROLE = "egress-guard", "egress-proxy-guard"
+"""Roles of what guards servers, and of what guards an egress proxy."""
 COMMAND = ("python", "-m", "runtime.egress_guard")
-GATE, CHECK = "--gate=", "--check"
+GATE, PROXY, PORT, CHECK = "--gate=", "--egress-proxy=", "--port=", "--check"
 EVERYTHING = frozenset({"0.0.0.0/0", "::/0"})
 
 
@@ -20,6 +21,10 @@ class Guarding:
 
     gates: tuple[str, ...]
     """Addresses on the bridge that reach every server there."""
+    proxies: tuple[str, ...]
+    """Addresses and ports on the bridge that every server reaches, as `10.0.0.2:3128`."""
+    ports: tuple[str, ...]
+    """TCP ports that servers are held to outside; none for every port and protocol."""
     bridge: str
     """Name of the interface."""
     subnet: str
@@ -39,19 +44,27 @@ class Guarding:
         return any(start <= first and last <= end for start, end in spans)
 
 
-def is_egress_guard(properties: Value) -> Value:
-    """Whether a service or container is the guard and runs nothing else; `UNKNOWN` while that cannot be told."""
-    return runs_as(properties, ROLE, COMMAND)
+def is_egress_guard(properties: Value, *roles: str) -> Value:
+    """Whether a service or container is a guard and runs nothing else; `UNKNOWN` while that cannot be told.
+
+    Args:
+        properties: what it is.
+        roles: its role is one of these. Default: either role.
+    """
+    verdicts = [runs_as(properties, role, COMMAND) for role in roles or (ROLE, PROXY_ROLE)]
+    return True if True in verdicts else UNKNOWN if UNKNOWN in verdicts else False
 
 
 def guarding(words: Sequence[Value]) -> Guarding | None:
     """What a guard's command guards: None where it names no bridge and range, or where a word is not known."""
     told = [str(word) for word in words[len(COMMAND) :]]
-    bare = [word for word in told if not word.startswith(GATE)]
+    bare = [word for word in told if not word.startswith((GATE, PROXY, PORT))]
     if UNKNOWN in words or list(words[: len(COMMAND)]) != list(COMMAND) or len(bare) < 2:  # noqa: PLR2004  (bridge, range)
         return None
-    gates = tuple(word.removeprefix(GATE) for word in told if word.startswith(GATE))
-    return Guarding(gates, bare[0], bare[1], tuple(bare[2:]))
+    gates, proxies, ports = (
+        tuple(word.removeprefix(option) for word in told if word.startswith(option)) for option in (GATE, PROXY, PORT)
+    )
+    return Guarding(gates, proxies, ports, bare[0], bare[1], tuple(bare[2:]))
 
 
 def guarding_of(properties: Value) -> Guarding | None:

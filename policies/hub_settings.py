@@ -9,6 +9,7 @@ from typing import Any
 
 from policies.bundle import bundled_file
 from policies.findings import Finding, Judge, undecided
+from policies.pool_bundle import bundled_group
 from policies.reader import UNKNOWN, Value, as_mapping, read
 
 SUFFIX = "hub-settings"
@@ -23,7 +24,8 @@ SettingsJudge = Callable[[Settings, Mapping[str, Any]], Iterator[Finding]]
 def on_hub_settings(judge: SettingsJudge) -> Judge:
     """Make a check's function on a hub's settings one on the resources that carry them.
 
-    Those are Docker's service configurations with the suffix, and bundles in a bucket; others are none of its business.
+    Those are Docker's service configurations with the suffix, and bundles in a bucket; others are none of its business, nor
+    are bundles of a pool's hosts, which hold a group of containers instead.
     """
 
     @functools.wraps(judge)
@@ -32,7 +34,9 @@ def on_hub_settings(judge: SettingsJudge) -> Judge:
         if bundle is UNKNOWN:
             yield undecided("contentBase64")
         elif bundle is not None:
-            yield from judge(_bundled(str(bundle)), config)
+            text = bundled_file(str(bundle), SETTINGS_FILE)
+            if text is not None or bundled_group(properties) is None:
+                yield from judge(_settings(text), config)
         elif name.endswith(SUFFIX):
             data = read(properties, "data")
             if data is UNKNOWN:
@@ -50,8 +54,8 @@ def _decoded(data: str) -> Settings:
         return {}
 
 
-def _bundled(content: str) -> Settings:
+def _settings(text: bytes | None) -> Settings:
     try:
-        return as_mapping(json.loads(bundled_file(content, SETTINGS_FILE) or b""))
+        return as_mapping(json.loads(text or b""))
     except ValueError:
         return {}

@@ -16,6 +16,7 @@ CHECK_MODULES = (
     "policies.quotas.hub_chart",
     "policies.egress.networks",
     "policies.egress.nodes",
+    "policies.egress.node_proxies",
     "policies.egress.security_groups",
     "policies.egress.joined_rules",
     "policies.egress.kubernetes_networks",

@@ -37,7 +37,9 @@ def is_node_service(properties: Value) -> Value:
 
 
 def pool_services(properties: Value, role: str) -> Iterator[PoolService]:
-    """The services of a group that have the role, or run what that role does."""
+    """The services of a group that have the role, or run what that role does; one while its containers are not known."""
+    if read(properties, "spec", "containers") is UNKNOWN:
+        yield PoolService(role, UNKNOWN)
     for name, container in containers(properties):
         words = list(items(container, "command"))
         if read(container, "role") == role or begins(words, COMMANDS[role]) is True:

@@ -15,10 +15,11 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from policies import container_group, stack_file
+from policies import container_group, pool_bundle, stack_file
 from policies.findings import Finding, Judge
 from policies.kubernetes import objects
 from policies.reader import Value, read
+from policies.resource_types import CONTAINER_GROUP
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class StackResource:
     """URNs of the resources that each property comes from: known before the values are."""
 
 
-CARRIED = (stack_file.carried, container_group.carried, objects.carried)
+CARRIED = (stack_file.carried, pool_bundle.carried, container_group.carried, objects.carried)
 """What tells the things that a resource carries."""
 
 StackJudge = Callable[[Sequence[StackResource], Mapping[str, Any]], Iterator[tuple[StackResource, Finding]]]
@@ -110,6 +111,8 @@ class Registry:
     ) -> Iterator[tuple[Check, Finding]]:
         """What the family's checks (all with None) find on a resource and on what it carries."""
         disabled: list[str] = config.get("disabled") or []
+        if type_ == CONTAINER_GROUP:
+            properties = container_group.described(properties)
         for check in self.checks:
             if (family is None or check.family == family) and type_ in check.types and check.id not in disabled:
                 for finding in check.judge(name, properties, config):

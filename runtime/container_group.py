@@ -112,6 +112,8 @@ class ProbeSpec(TypedDict):
     """Its own address there, where no server is: its own ports would answer it."""
     forbidden: Sequence[Mapping[str, Any]]
     """Destinations that must not answer; see `runtime/egress_probe`."""
+    required: NotRequired[Sequence[Mapping[str, Any]]]
+    """Destinations that must answer. Default: none."""
 
 
 class GroupSpec(TypedDict):
@@ -130,7 +132,7 @@ class GroupSpec(TypedDict):
     farewell: NotRequired[FarewellSpec]
     """Default: it is removed at once."""
     probe: NotRequired[ProbeSpec]
-    """What must not answer once the group works. Default: nothing is tried."""
+    """What must not answer, and what must, once the group works. Default: nothing is tried."""
 
 
 def prefix(spec: GroupSpec) -> str:

@@ -48,6 +48,10 @@ class DeploymentError(Exception):
     """A container does not work, or code in users' place reaches too much; the message says what."""
 
 
+class ReachError(DeploymentError):
+    """Code in users' place reaches what its egress profile closes; the message says what answered."""
+
+
 def deploy(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str], secrets: Mapping[str, str]) -> None:
     """Make the engine have the group, and wait until all of it works.
 
@@ -63,9 +67,9 @@ def deploy(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str],
     """
     for image in sorted(set(images.values())):
         ensure_image(client, image)
+    _remove_others(client, spec)
     for network in spec["networks"]:
         _ensure_network(client, spec, network)
-    _remove_others(client, spec)
     for name in spec["order"]:
         _ensure_container(client, spec, name, images, secrets)
     _wait(client, spec)
@@ -153,9 +157,7 @@ def _ensure_network(client: docker.APIClient, spec: GroupSpec, name: str) -> Non
             continue
         if (found.get("Labels") or {}).get(SPEC_LABEL) == made_from:
             return
-        for member in client.inspect_network(found["Id"])["Containers"]:
-            _remove_container(client, member)
-        client.remove_network(found["Id"])
+        _remove_network(client, spec, found["Id"])
     options = {"com.docker.network.bridge.name": network["bridge"]} if "bridge" in network else {}
     if network.get("apart"):
         options["com.docker.network.bridge.enable_icc"] = "false"
@@ -171,13 +173,30 @@ def _ensure_network(client: docker.APIClient, spec: GroupSpec, name: str) -> Non
     )
 
 
+def _remove_network(client: docker.APIClient, spec: GroupSpec, network: str) -> None:
+    """Remove a network with all that is on it, what makes servers before these."""
+    members = client.inspect_network(network)["Containers"]
+    listed = [{"Id": member, "Names": [f"/{found['Name']}"]} for member, found in members.items()]
+    for found in removal_order(spec, listed):
+        _remove_container(client, found["Id"])
+    client.remove_network(network)
+
+
 def _remove_others(client: docker.APIClient, spec: GroupSpec) -> None:
-    """Remove the group's containers that it has no more; users' servers are the service's."""
-    mine = [f"{STACK_LABEL}={spec['stack']}", f"{GROUP_LABEL}={spec['group']}"]
+    """Remove the group's containers and networks that it has no more; users' servers are the service's."""
+    mine = {"label": [f"{STACK_LABEL}={spec['stack']}", f"{GROUP_LABEL}={spec['group']}"]}
     known = {f"/{prefix(spec)}-{name}" for name in spec["containers"]}
-    for found in client.containers(all=True, filters={"label": mine}):
-        if found["Names"][0] not in known and found["Labels"].get(ROLE_LABEL) != "user-server":
-            _remove_container(client, found["Id"])
+    others = [
+        found
+        for found in client.containers(all=True, filters=mine)
+        if found["Names"][0] not in known and found["Labels"].get(ROLE_LABEL) != "user-server"
+    ]
+    # A guard takes its rules along once nobody is on its bridge.
+    for found in sorted(others, key=lambda found: found["HostConfig"]["NetworkMode"] == "host"):
+        _remove_container(client, found["Id"])
+    for network in client.networks(filters=mine):
+        if network["Name"] not in {f"{prefix(spec)}-{name}" for name in spec["networks"]}:
+            _remove_network(client, spec, network["Id"])
 
 
 def _ensure_container(
@@ -297,7 +316,8 @@ def _wait(client: docker.APIClient, spec: GroupSpec) -> None:
 
 def _prove(client: docker.APIClient, spec: GroupSpec, probe: ProbeSpec, images: Mapping[str, str]) -> None:
     """Run the probe as a user's server runs, and fail with what answered."""
-    document = {"forbidden": list(probe["forbidden"]), "required": [], "words": True}
+    required = list(probe.get("required", ()))
+    document = {"forbidden": list(probe["forbidden"]), "required": required, "words": True}
     name, network = f"{prefix(spec)}-egress-probe", f"{prefix(spec)}-{probe['network']}"
     if _inspect(client, name):
         client.remove_container(name, force=True)
@@ -329,9 +349,7 @@ def _prove(client: docker.APIClient, spec: GroupSpec, probe: ProbeSpec, images: 
     finally:
         client.remove_container(name, force=True)
     if code:
-        raise DeploymentError(
-            f"{prefix(spec)}: what code of users reaches is not what its egress profile says:\n{said}"
-        )
+        raise ReachError(f"{prefix(spec)}: what code of users reaches is not what its egress profile says:\n{said}")
 
 
 def _works(container: Json) -> bool:

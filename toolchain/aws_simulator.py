@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
+from moto.ssm.models import Command
 
 DEBIAN_OWNER = "136693071363"
 """Account that publishes Debian's images."""
@@ -98,8 +99,17 @@ def _correct_simulator() -> None:
     AutoScalingBackend.create_lifecycle_hook = _lifecycle_hook  # pyright: ignore[reportAttributeAccessIssue]
     # Without it the provider reads neither the subnet nor the address of a gateway that it did not make itself.
     NatGateway.availability_mode = "zonal"  # pyright: ignore[reportAttributeAccessIssue]
+    Command._get_instance_ids_from_targets = _targets  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
     # Seconds until a certificate counts as validated.
     moto_settings.ACM_VALIDATION_WAIT = 1
+
+
+_instances_of_targets = Command._get_instance_ids_from_targets  # noqa: SLF001
+
+
+def _targets(command: Command) -> list[str]:
+    # The simulator takes a command without targets for one to every instance.
+    return _instances_of_targets(command) if command.targets else []
 
 
 _create_load_balancer = ELBv2Backend.create_load_balancer

@@ -85,9 +85,9 @@ def images_of_stack(configuration: Mapping[str, Any], *, rootfs: bool) -> dict[s
     They are the same as a stack on an engine builds.
 
     Args:
-        configuration: the stack's, with the keys as its file has them. On Kubernetes, the hub is the chart's, and an
-            egress proxy is there for domains alone; its key and the operator's lie below the topology's. A pool of
-            temporary notebooks has no hub: nodes on other machines pull theirs and the redirector's.
+        configuration: the stack's, with the keys as its file has them. On Kubernetes, the hub is the chart's. A pool of
+            temporary notebooks has no hub: nodes on other machines pull theirs and the redirector's. Both have an egress
+            proxy for domains alone. Keys of all but hub and notebook lie below the topology's.
         rootfs: whether Debian's packages make the root file systems; otherwise a registry's Python image is the start.
     """
     source = {"SOURCE": "scratch" if rootfs else REGISTRY_IMAGE}
@@ -100,14 +100,13 @@ def images_of_stack(configuration: Mapping[str, Any], *, rootfs: bool) -> dict[s
     notebook_digest = input_digest("notebook", rootfs=rootfs, base_digest=base_digest)
     notebook = _image("notebook", notebook_digest, {"BASE": base.name}, rootfs=rootfs, base=base)
     topology = str(configuration.get("hubstack:topology", ""))
-    if topology == "tmpnb":
-        named = {"tmpnb.nodeImage": built("tmpnb-node"), "tmpnb.redirectorImage": built("redirector")}
-        return {"notebookImage": notebook, **named}
-    if topology not in ON_KUBERNETES:
+    if topology not in {"tmpnb", *ON_KUBERNETES}:
         return {"hubImage": built("hub"), "notebookImage": notebook}
     images = {"notebookImage": notebook}
     if topology == "platform":
         images["platform.operatorImage"] = built("operator")
+    if topology == "tmpnb":
+        images |= {"tmpnb.nodeImage": built("tmpnb-node"), "tmpnb.redirectorImage": built("redirector")}
     if configuration.get("hubstack:egressDomains"):
         images[f"{topology}.egressProxyImage"] = built("egress-proxy")
     return images

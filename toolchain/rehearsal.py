@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -21,6 +22,32 @@ ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = (".git", ".venv", "build", ".pulumi-state", "__pycache__", "tests", ".*_cache")
 LAST_LINES = 60
 LOG = ROOT / "build" / "rehearsal.log"
+ADDED = ROOT / "toolchain" / "rehearsed"
+"""What puts a stack that usually goes elsewhere on AWS, a file for each."""
+
+
+def configuration(stack: str) -> dict[str, Any]:
+    """The stack's configuration on AWS: its own and, if that names no zone, what `toolchain/rehearsed` adds to it.
+
+    Raises:
+        OSError: there is no such stack.
+    """
+    own = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    added = ADDED / f"{stack}.yaml"
+    if hosted_zone(own) or not added.exists():
+        return own
+    return merged(own, yaml.safe_load(added.read_text())["config"])
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both configurations; of an object that both have, the keys of both."""
+    both = {key: {**one[key], **other[key]} for key in {*one} & {*other} if isinstance(one[key], dict)}
+    return {**one, **other, **both}
+
+
+def hosted_zone(config: Mapping[str, Any]) -> str:
+    """The zone that a stack's names are in; empty where it does not deploy to AWS."""
+    return str(config.get("hubstack:ec2", {}).get("zone", ""))
 
 
 class RehearsalError(Exception):
@@ -59,7 +86,7 @@ class Rehearsal:
         (self.project / ".venv").symlink_to(ROOT / ".venv")
         file = self.project / f"Pulumi.{self.stack}.yaml"
         document = yaml.safe_load(file.read_text())
-        document["config"] = {**document["config"], **provider_configuration(self.endpoint)}
+        document["config"] = {**configuration(self.stack), **provider_configuration(self.endpoint)}
         file.write_text(yaml.safe_dump(document))
         self.pulumi("stack", "select", "--create", self.stack)
 
@@ -118,8 +145,16 @@ def rehearsal_of(stack: str, folder: Path, zone: str) -> Iterator[Rehearsal]:
         yield rehearsal
 
 
-def rehearse(stack: str, folder: Path, zone: str) -> list[str]:
+def rehearse(
+    stack: str, folder: Path, zone: str, meanwhile: Callable[[Rehearsal], object] = lambda _: None
+) -> list[str]:
     """Carry the rehearsal out; returns what is left in the account afterwards.
+
+    Args:
+        stack: the stack's name.
+        folder: an empty folder for the copy of the project and the state.
+        zone: hosted zone that the account has.
+        meanwhile: what happens to the deployed stack before it is destroyed. Default: nothing.
 
     Raises:
         RehearsalError: a step failed.
@@ -131,6 +166,7 @@ def rehearse(stack: str, folder: Path, zone: str) -> list[str]:
         rehearsal.step("preview with the policy pack", "preview", *rehearsal.pack())
         rehearsal.step("up", "up", "--yes", "--skip-preview", *rehearsal.pack())
         rehearsal.step("preview after refresh", "preview", "--refresh", "--expect-no-changes")
+        meanwhile(rehearsal)
         rehearsal.step("destroy", "destroy", "--yes", "--skip-preview")
         return sorted(set(inventory(rehearsal.endpoint)) - before)
 
@@ -163,6 +199,8 @@ def inventory(endpoint: str) -> list[str]:
     found += [f"load balancer {balancer['LoadBalancerName']}" for balancer in balancers]
     groups = client("autoscaling", endpoint).describe_auto_scaling_groups()["AutoScalingGroups"]
     found += [f"scaling group {group['AutoScalingGroupName']}" for group in groups]
+    checks = client("route53", endpoint).list_health_checks()["HealthChecks"]
+    found += [f"health check {check['Id']}" for check in checks]
     certificates = client("acm", endpoint).list_certificates()["CertificateSummaryList"]
     found += [f"certificate {certificate['DomainName']}" for certificate in certificates]
     secrets = client("secretsmanager", endpoint).list_secrets()["SecretList"]
@@ -177,8 +215,7 @@ def main(arguments: Sequence[str]) -> int:
     if not file.exists():
         say(f"there is no {file.name}")
         return 1
-    config = yaml.safe_load(file.read_text())["config"]
-    zone = config.get("hubstack:ec2", {}).get("zone", "")
+    zone = hosted_zone(configuration(stack))
     if not zone:
         say(f"{file.name} does not deploy to AWS (hubstack:ec2 names no zone); there is nothing to rehearse")
         return 1

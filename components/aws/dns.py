@@ -44,13 +44,15 @@ def alias_record(
     )
 
 
-def https_check(name: str, domain: str, path: str, opts: pulumi.ResourceOptions) -> aws.route53.HealthCheck:
-    """Ask `https://domain/path` from several regions every 30 s; three misses make it unhealthy."""
+def https_check(
+    name: str, domain: str, path: str, opts: pulumi.ResourceOptions, *, port: int = 443
+) -> aws.route53.HealthCheck:
+    """Ask `https://domain:port/path` from several regions every 30 s; three misses make it unhealthy."""
     return aws.route53.HealthCheck(
         name,
         type="HTTPS",
         fqdn=domain,
-        port=443,
+        port=port,
         resource_path=path,
         failure_threshold=3,
         request_interval=30,

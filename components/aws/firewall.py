@@ -77,16 +77,24 @@ def _arguments(group: aws.ec2.SecurityGroup, rule: Rule) -> _RuleArguments:
     }
 
 
-def let_in(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions) -> None:
-    """Let connections in."""
-    for rule in rules:
+def let_in(
+    name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Let connections in; returns the rules."""
+    return [
         aws.vpc.SecurityGroupIngressRule(f"{name}-from-{rule.name}", **_arguments(group, rule), opts=opts)
+        for rule in rules
+    ]
 
 
-def let_out(name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions) -> None:
-    """Let connections out."""
-    for rule in rules:
+def let_out(
+    name: str, group: aws.ec2.SecurityGroup, rules: Sequence[Rule], opts: pulumi.ResourceOptions
+) -> list[pulumi.Resource]:
+    """Let connections out; returns the rules."""
+    return [
         aws.vpc.SecurityGroupEgressRule(f"{name}-to-{rule.name}", **_arguments(group, rule), opts=opts)
+        for rule in rules
+    ]
 
 
 def egress_rules(profile: EgressProfile) -> tuple[Rule, ...]:

@@ -21,6 +21,7 @@ class Bundle:
 
     address: pulumi.Output[str]
     """`s3://bucket/key`."""
+    key: pulumi.Output[str]
     arn: pulumi.Output[str]
     digest: str
     """SHA-256 of the archive."""
@@ -84,8 +85,12 @@ def private_bucket(name: str, opts: pulumi.ResourceOptions) -> aws.s3.Bucket:
 
 
 def stored_bundle(name: str, key: str, content: bytes, opts: pulumi.ResourceOptions) -> Bundle:
-    """Keep `content` under `key` in a private bucket."""
-    bucket = private_bucket(name, opts)
+    """Keep `content` under `key` in a private bucket of its own."""
+    return bundle_in(private_bucket(name, opts), name, key, content, opts)
+
+
+def bundle_in(bucket: aws.s3.Bucket, name: str, key: str, content: bytes, opts: pulumi.ResourceOptions) -> Bundle:
+    """Keep `content` under `key` in the bucket."""
     stored = aws.s3.BucketObjectv2(
         name,
         bucket=bucket.id,
@@ -96,6 +101,7 @@ def stored_bundle(name: str, key: str, content: bytes, opts: pulumi.ResourceOpti
     )
     return Bundle(
         address=pulumi.Output.concat("s3://", bucket.bucket, "/", stored.key),
+        key=stored.key,
         arn=pulumi.Output.concat(bucket.arn, "/", stored.key),
         digest=hashlib.sha256(content).hexdigest(),
     )

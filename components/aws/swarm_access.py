@@ -16,7 +16,7 @@ class HostScope(TypedDict):
     repositories: Sequence[str]
     """ARNs of the image repositories."""
     reads: Sequence[str]
-    """ARNs of the secrets that it reads."""
+    """ARNs of the secrets that it reads; may be empty."""
     writes: NotRequired[Sequence[str]]
     """ARNs of the secrets that it writes."""
     group: NotRequired[str]
@@ -29,10 +29,9 @@ def host_policy(scope: HostScope) -> str:
     A worker knows the invitation of workers alone and none of the hub's secrets, so that whoever breaks out of a user's
     server on it cannot become a manager.
     """
-    statements: list[Statement] = [
-        allow(["s3:GetObject"], [scope["bundle"]]),
-        allow(["secretsmanager:GetSecretValue"], scope["reads"]),
-    ]
+    statements: list[Statement] = [allow(["s3:GetObject"], [scope["bundle"]])]
+    if scope["reads"]:
+        statements.append(allow(["secretsmanager:GetSecretValue"], scope["reads"]))
     if scope["repositories"]:
         statements += [
             # It knows no resources: a token for the registry, which the next statement limits.

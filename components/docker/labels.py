@@ -20,6 +20,8 @@ class Role(str, Enum):
     PRE_PULLER = "pre-puller"
     EGRESS_GUARD = "egress-guard"
     EGRESS_PROBE = "egress-probe"
+    EGRESS_PROXY = "egress-proxy"
+    EGRESS_PROXY_GUARD = "egress-proxy-guard"
     CONTROL_NETWORK = "control-network"
     EDGE_NETWORK = "edge-network"
     FRONT_NETWORK = "front-network"

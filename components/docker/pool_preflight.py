@@ -18,9 +18,9 @@ from components.docker.inspection import (
     section,
 )
 from components.docker.overlay import collisions
-from components.docker.tmpnb_node import NodeSettings
+from components.docker.tmpnb_egress import bridges
+from components.docker.tmpnb_plan import NodeSettings
 from runtime.container_group import GROUP_LABEL, STACK_LABEL
-from runtime.open_network import bridge_name
 
 ENGINES_AT_ONCE = 32
 
@@ -103,7 +103,7 @@ def _range_mistakes(client: docker.APIClient, share: EngineShare) -> list[str]:
     in_use = networks_in_use(client, share.stack)
     if is_local(share.engine):
         mine = {f"{share.stack}-{node.name}" for node in share.nodes} | _nodes_there(client, share.stack)
-        in_use += routes_in_use(tuple(map(bridge_name, sorted(mine))))
+        in_use += routes_in_use(tuple(bridge for group in sorted(mine) for bridge in bridges(group)))
     advice = "set hubstack:addressPool to a range that nothing uses"
     return [f"{sentence} on {share.engine}; {advice}" for sentence in collisions(share.pool, in_use)]
 

@@ -63,7 +63,9 @@ def redirector_document(settings: RedirectorSettings) -> dict[str, object]:
 def redirector_group(settings: RedirectorSettings) -> GroupSpec:
     """The redirector and its TLS proxy; another list of nodes is read without a restart."""
     edge, front = ipaddress.IPv4Network(settings.subnet).subnets(prefixlen_diff=1)
-    upstream = f"redirector:{PORT}"
+    # By address: names are not resolved while the engine is restarted under visitors.
+    address = str(edge[-2])
+    upstream = f"{address}:{PORT}"
     configuration = (
         acme_caddyfile(upstream, settings.domain, settings.acme_email)
         if settings.acme_email
@@ -85,7 +87,7 @@ def redirector_group(settings: RedirectorSettings) -> GroupSpec:
                 "memory_bytes": parse_size("256M"),
                 "processes": 64,
                 "user": "65534:65534",
-                "networks": {"front": {}, "edge": {"aliases": ["redirector"]}},
+                "networks": {"front": {}, "edge": {"address": address}},
                 "texts": ["redirector.json"],
                 # The public part of the certificate alone, to know the nodes by.
                 "secrets": ["tls-cert"] if settings.own_certificate else [],

@@ -55,12 +55,13 @@ def self_signed_certificate(
     return Certificate(chain=certificate.cert_pem, key=pulumi.Output.secret(key.private_key_pem))
 
 
-def caddyfile(upstream: str, *, secrets: str = "/run/secrets") -> str:
+def caddyfile(upstream: str, *, secrets: str = "/run/secrets", more: str = "") -> str:
     """Caddy's configuration: TLS on `TLS_PORT`, everything passed on to `upstream`, no administration API.
 
     Args:
         upstream: where everything is passed on to.
         secrets: folder of the certificate and its key. Default: Docker's own.
+        more: a further directive of the site.
     """
     return f"""{{
 	admin off
@@ -75,18 +76,19 @@ def caddyfile(upstream: str, *, secrets: str = "/run/secrets") -> str:
 		Strict-Transport-Security "max-age=31536000"
 		-Server
 	}}
-	reverse_proxy {upstream}
+{_line(more)}	reverse_proxy {upstream}
 }}
 """
 
 
-def acme_caddyfile(upstream: str, domain: str, email: str) -> str:
+def acme_caddyfile(upstream: str, domain: str, email: str, *, more: str = "") -> str:
     """The same with a certificate of Let's Encrypt for `domain`; whoever comes without TLS is sent on to it.
 
     Args:
         upstream: where everything is passed on to.
         domain: public name of the host.
         email: who hears from Let's Encrypt.
+        more: a further directive of the site.
     """
     return f"""{{
 	admin off
@@ -102,6 +104,10 @@ def acme_caddyfile(upstream: str, domain: str, email: str) -> str:
 		Strict-Transport-Security "max-age=31536000"
 		-Server
 	}}
-	reverse_proxy {upstream}
+{_line(more)}	reverse_proxy {upstream}
 }}
 """
+
+
+def _line(directive: str) -> str:
+    return f"\t{directive}\n" if directive else ""

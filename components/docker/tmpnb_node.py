@@ -1,130 +1,44 @@
-"""A node of a pool of temporary notebooks on a Docker engine: its addresses, and its containers as data."""
+"""A node of a pool of temporary notebooks on a Docker engine: its containers as data."""
 
-import ipaddress
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pulumi
 
 from components.docker.container_group import ContainerGroup
-from components.docker.hub_services import GUARD_COMMAND
 from components.docker.labels import Role
-from components.docker.overlay import parse_pool
 from components.docker.tls_proxy import ACME_PORT, TLS_PORT, acme_caddyfile, caddyfile
-from components.egress import NEVER_REACHED, EgressProfile
-from components.probe_destinations import METADATA_SERVICES, OUTSIDE, PRIVATE_NEIGHBOURS, Destination, destination
+from components.docker.tmpnb_egress import bridges, destinations, egress_proxy_url, guard, with_egress_proxy
+from components.docker.tmpnb_plan import (
+    ADMIN_PORT,
+    PROXY_API_PORT,
+    PROXY_PORT,
+    SERVICE_PORT,
+    NodePlan,
+    NodeSettings,
+    plan_node,
+)
 from components.quotas import parse_size
 from runtime.container_group import FILES_FOLDER, ContainerSpec, GroupSpec
-from runtime.open_network import bridge_name
-
-NODE_PREFIX_LENGTH = 21
-"""Range of a node: a /22 for its servers, and the platform's networks in the other half."""
-
-SERVERS_PREFIX_LENGTH = 22
-"""1,022 addresses: a bridge has 1,024 ports (jupyter/tmpnb#46)."""
-
-MOST_SERVERS = 1000
-"""What a bridge holds beside the platform's own containers (seed 000: 1,000 users a node)."""
-
-PROXY_PORT, PROXY_API_PORT = 8000, 8001
-SERVICE_PORT, ADMIN_PORT = 9999, 10000
-NOTEBOOK_PORT = 8888
-NEIGHBOURS = range(2, 8)
-"""Where the engine puts the first servers, counted from the start of their range."""
+from runtime.tmpnb_node.routes import USER_ROUTES
+from runtime.tmpnb_node.visitors import COOKIE
 
 OPEN_FILES = 4096
-EVERYWHERE = ("0.0.0.0/0", "::/0")
-
 STATE_FOLDER = "/srv/node"
 SERVICE_COMMAND = ("python", "-m", "runtime.tmpnb_node")
 
+KEPT_FROM_SERVERS = f'request_header {USER_ROUTES}* Cookie "(^|; *){COOKIE}=[^;]*" "$1"'
+"""Caddy's directive that keeps the node's own cookie from servers: it opens its visitor's server for the first minute.
 
-@dataclass(frozen=True)
-class NodePlan:
-    """Ranges of a node's networks."""
-
-    servers: str
-    """Users' servers, and the addresses by which the platform reaches them."""
-    control: str
-    """Service and proxy: the proxy's API is on this network alone."""
-    edge: str
-    """TLS proxy and proxy."""
-    front: str
-    """TLS proxy and the published ports."""
-
-    @property
-    def gates(self) -> tuple[str, str]:
-        """Addresses of the proxy and of the service on the servers' network."""
-        network = ipaddress.IPv4Network(self.servers)
-        return str(network[-2]), str(network[-3])
-
-    @property
-    def probe(self) -> str:
-        """Address of the probe on the servers' network."""
-        return str(ipaddress.IPv4Network(self.servers)[-4])
-
-
-def nodes_in(pool: str) -> int:
-    """How many nodes have a range of their own in the pool.
-
-    Raises:
-        ValueError: it is no private range of /20 or larger.
-    """
-    return 2 ** max(0, NODE_PREFIX_LENGTH - parse_pool(pool).prefixlen)
-
-
-def plan_node(pool: str, number: int) -> NodePlan:
-    """The ranges of the node with this number; nodes whose numbers differ by `nodes_in(pool)` have the same.
-
-    Raises:
-        ValueError: the pool is no private range of /20 or larger.
-    """
-    place = number % nodes_in(pool)
-    base = int(parse_pool(pool).network_address) + (place << (32 - NODE_PREFIX_LENGTH))
-    servers, platform = ipaddress.IPv4Network((base, NODE_PREFIX_LENGTH)).subnets(new_prefix=SERVERS_PREFIX_LENGTH)
-    control, edge, front, *_ = platform.subnets(new_prefix=26)
-    return NodePlan(*map(str, (servers, control, edge, front)))
-
-
-@dataclass(frozen=True)
-class NodeSettings:
-    """What a node is, everything filled in."""
-
-    stack: str
-    name: str
-    number: int
-    url: str
-    """Where visitors reach it, without a slash at the end."""
-    port: int
-    """Published TCP port of its TLS proxy."""
-    capacity: int
-    quota: Mapping[str, float]
-    """A server's quota in the service's units, as `user_quota_document` gives it."""
-    profile: EgressProfile
-    pool: str
-    """Range that the node's networks are cut from."""
-    landing: str
-    """Path that a visitor of `/` ends at."""
-    burst: int
-    """How many servers one address may get at once."""
-    per_minute: float
-    """How many servers one address may get in a minute in the long run."""
-    drain_seconds: int
-    """How long a node that is removed waits for its users."""
-    acme_email: str
-    """Who hears from Let's Encrypt; empty where the certificate is the stack's own."""
-
-    @property
-    def admin_port(self) -> int:
-        """Port of the administration on the host's loopback: apart from others' on one host."""
-        return ADMIN_PORT + self.number
+Without `$1`, which leaves an empty cookie, Caddy would not search, but set the header.
+"""
 
 
 def service_settings(node: NodeSettings) -> dict[str, object]:
     """The service's settings but for the servers' image; `runtime/tmpnb_node/settings.py` says what each means."""
     start = f"{node.stack}-{node.name}"
+    proxy, service = plan_node(node.pool, node.number).controls
     return {
         "stack": node.stack,
         "node": node.name,
@@ -133,13 +47,13 @@ def service_settings(node: NodeSettings) -> dict[str, object]:
         "quota": {**node.quota, "open_files": OPEN_FILES},
         "network": f"{start}-servers",
         "guard": f"{start}-egress-guard",
-        "egress_proxy": None,
-        "resolver": node.profile is not EgressProfile.CLOSED,
+        "egress_proxy": egress_proxy_url(node),
+        "resolver": node.lets_out,
         "landing": node.landing,
         "visitors": {"burst": node.burst, "per_minute": node.per_minute},
         "starts_at_once": 2,
-        "proxy_api": f"http://proxy:{PROXY_API_PORT}",
-        "service_address": f"http://service:{SERVICE_PORT}",
+        "proxy_api": f"http://{proxy}:{PROXY_API_PORT}",
+        "service_address": f"http://{service}:{SERVICE_PORT}",
         "public_port": SERVICE_PORT,
         "admin_address": "0.0.0.0",  # noqa: S104  (of a container; the host publishes it on its loopback alone)
         "admin_port": ADMIN_PORT,
@@ -148,24 +62,20 @@ def service_settings(node: NodeSettings) -> dict[str, object]:
 
 
 def node_group(node: NodeSettings) -> GroupSpec:
-    """The node's containers, the guard first: without it nothing may be started."""
+    """The node's containers, the guards first: without them nothing may be started."""
     plan = plan_node(node.pool, node.number)
-    return {
+    bridge, _ = bridges(f"{node.stack}-{node.name}")
+    group: GroupSpec = {
         "stack": node.stack,
         "group": node.name,
         "networks": {
-            "servers": {
-                "subnet": plan.servers,
-                "internal": node.profile is not EgressProfile.OPEN,
-                "bridge": bridge_name(f"{node.stack}-{node.name}"),
-                "apart": True,
-            },
+            "servers": {"subnet": plan.servers, "internal": not node.lets_out, "bridge": bridge, "apart": True},
             "control": {"subnet": plan.control, "internal": True},
             "edge": {"subnet": plan.edge, "internal": True},
             "front": {"subnet": plan.front, "internal": False},
         },
         "containers": {
-            "egress-guard": _guard(node, plan),
+            "egress-guard": guard(node, plan),
             "proxy": _proxy(plan),
             "service": _service(node, plan),
             "tls-proxy": tls_proxy(node.port, acme=bool(node.acme_email)),
@@ -186,54 +96,16 @@ def node_group(node: NodeSettings) -> GroupSpec:
             "command": [*SERVICE_COMMAND, "drain", str(node.drain_seconds), f"{FILES_FOLDER}/admin-token"],
         },
     }
-
-
-def destinations(node: NodeSettings, plan: NodePlan) -> list[Destination]:
-    """What code on the servers' network must not reach: neighbours, the platform, the host, and what the profile closes."""
-    found = [*METADATA_SERVICES, *PRIVATE_NEIGHBOURS]
-    proxy, service = plan.gates
-    platform = (
-        (proxy, PROXY_PORT, "the proxy"),
-        (proxy, PROXY_API_PORT, "the proxy's API"),
-        (service, SERVICE_PORT, "the node's service"),
-        (service, ADMIN_PORT, "the node's administration"),
-    )
-    found += [destination("tcp", address, port, why) for address, port, why in platform]
-    servers = ipaddress.IPv4Network(plan.servers)
-    found += [destination("tcp", str(servers[number]), NOTEBOOK_PORT, "a neighbour's server") for number in NEIGHBOURS]
-    hosts = [(str(servers[1]), "the host")]
-    hosts += [(str(ipaddress.IPv4Network(subnet)[1]), "the host") for subnet in (plan.control, plan.edge, plan.front)]
-    hosts += [("172.17.0.1", "the host on the engine's own bridge")]
-    for address, why in hosts:
-        found += [destination("tcp", address, port, why) for port in (22, 2375, 2376, node.port)]
-    if node.profile is EgressProfile.CLOSED:
-        found += OUTSIDE
-    return found
+    return with_egress_proxy(group, node, plan) if node.has_egress_proxy else group
 
 
 def node_caddyfile(node: NodeSettings) -> str:
     """Configuration of the node's TLS proxy."""
-    upstream = f"proxy:{PROXY_PORT}"
+    upstream = f"{plan_node(node.pool, node.number).upstream}:{PROXY_PORT}"
     if node.acme_email:
-        return acme_caddyfile(upstream, urlsplit(node.url).hostname or "", node.acme_email)
-    return caddyfile(upstream, secrets=FILES_FOLDER)
-
-
-def _guard(node: NodeSettings, plan: NodePlan) -> ContainerSpec:
-    forbidden = NEVER_REACHED if node.profile is EgressProfile.OPEN else EVERYWHERE
-    bridge = bridge_name(f"{node.stack}-{node.name}")
-    arguments = [*(f"--gate={address}" for address in plan.gates), bridge, plan.servers, *forbidden]
-    return {
-        "role": Role.EGRESS_GUARD.value,
-        "image": "node",
-        "command": [*GUARD_COMMAND, *arguments],
-        "cpu": 0.25,
-        "memory_bytes": parse_size("64M"),
-        "processes": 32,
-        "host_network": True,
-        "cap_add": ["NET_ADMIN"],
-        "health": [*GUARD_COMMAND, "--check", *arguments],
-    }
+        domain = urlsplit(node.url).hostname or ""
+        return acme_caddyfile(upstream, domain, node.acme_email, more=KEPT_FROM_SERVERS)
+    return caddyfile(upstream, secrets=FILES_FOLDER, more=KEPT_FROM_SERVERS)
 
 
 def _proxy(plan: NodePlan) -> ContainerSpec:
@@ -246,12 +118,12 @@ def _proxy(plan: NodePlan) -> ContainerSpec:
         "processes": 64,
         "environment": {
             "CONTROL_SUBNET": plan.control,
-            "ERROR_TARGET": f"http://service:{SERVICE_PORT}/proxy-error",
+            "ERROR_TARGET": f"http://{plan.controls[1]}:{SERVICE_PORT}/proxy-error",
             "SECRETS": FILES_FOLDER,
         },
         "networks": {
-            "control": {"aliases": ["proxy"]},
-            "edge": {"aliases": ["proxy"]},
+            "control": {"address": plan.controls[0]},
+            "edge": {"address": plan.upstream},
             "servers": {"address": plan.gates[0]},
         },
         "secrets": ["proxy-token"],
@@ -269,7 +141,7 @@ def _service(node: NodeSettings, plan: NodePlan) -> ContainerSpec:
         "processes": 128,
         "networks": {
             "front": {},
-            "control": {"aliases": ["service"]},
+            "control": {"address": plan.controls[1]},
             "servers": {"address": plan.gates[1]},
         },
         "image_variables": {"NOTEBOOK_IMAGE": "notebook"},
@@ -345,7 +217,7 @@ class TmpnbNode(pulumi.ComponentResource):
             name: the resource's name.
             engine: address of the Docker engine.
             settings: what it is.
-            images: ids or digests of the images `node` and `notebook`.
+            images: ids or digests of the images `node` and `notebook`, and of `egress-proxy` where it has one.
             secrets: the proxy's and the administration's tokens and, where it is the stack's own, the certificate.
             opts: resource options.
         """

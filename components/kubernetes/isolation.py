@@ -13,10 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 from components.egress import METADATA_RANGES, NEVER_REACHED, EgressProfile, public_ranges
+from components.egress_proxy import PROXY_PORT
 from components.kubernetes.labels import NAMESPACE_LABEL
-
-PROXY_PORT = 3128
-"""Port of the egress proxy."""
 
 DNS_PORT = 53
 

@@ -8,8 +8,9 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.egress import EgressProfile
+from components.egress_proxy import PROXY_PORT
 from components.kubernetes.egress_proxy import NAME as PROXY_NAME
-from components.kubernetes.isolation import PROXY_PORT, EgressRules
+from components.kubernetes.isolation import EgressRules
 from components.kubernetes.labels import labels
 from components.kubernetes.pods import restricted_container, restricted_pod
 from components.kubernetes.quantities import cpu_quantity
@@ -19,8 +20,11 @@ from components.probe_destinations import (
     OUTSIDE,
     PRIVATE_NEIGHBOURS,
     PROBE_SOURCE,
+    PUBLIC_IPV6,
+    PUBLIC_PORTS,
     Destination,
     destination,
+    proxy_refusals,
 )
 
 ROLE = "egress-probe"
@@ -43,22 +47,6 @@ NODE = (
 
 OTHER_NAMESPACE = destination("tcp", "kube-dns.kube-system.svc", 9153, "a port of the name servers beside names")
 """A pod of another namespace that is there in every cluster."""
-
-PUBLIC_PORTS = (
-    destination("tcp", "1.1.1.1", 443, "a public address, HTTPS"),
-    destination("tcp", "1.1.1.1", 80, "a public address, HTTP"),
-    destination("tcp", "1.1.1.1", 53, "a public resolver"),
-    destination("tcp", "8.8.8.8", 853, "a public resolver over TLS"),
-    destination("tcp", "8.8.8.8", 22, "a public address, SSH"),
-    destination("udp", "9.9.9.9", 53, "a public resolver"),
-)
-"""Public addresses that answer on ports of all kinds."""
-
-PUBLIC_IPV6 = destination("tcp", "2606:4700:4700::1111", 443, "a public IPv6 address")
-"""No profile opens IPv6."""
-
-NOT_LISTED = "hubstack-is-not-listed.invalid:443"
-"""A name that no list holds and nobody owns (RFC 6761)."""
 
 
 class EgressProbeArgs(TypedDict):
@@ -192,13 +180,8 @@ def forbidden_destinations(egress: EgressRules) -> list[Destination]:
 
 
 def _proxy_refuses(args: EgressProbeArgs) -> list[Destination]:
-    """Requests that the egress proxy must answer, with a refusal, where it is the way out."""
+    """What the egress proxy must refuse, where it is the way out."""
     egress = args["egress"]
     if EgressProfile(egress["profile"]) is not EgressProfile.DOMAINS or not egress["domains"]:
         return []
-    host = f"{PROXY_NAME}.{args.get('proxyNamespace', args['namespace'])}"
-    asked = ((NOT_LISTED, "a domain that is not listed"), ("169.254.169.254:443", "an address in place of a name"))
-    return [
-        {**destination("proxy", host, PROXY_PORT, f"the egress proxy refuses {what}"), "target": target, "status": 403}
-        for target, what in asked
-    ]
+    return proxy_refusals(f"{PROXY_NAME}.{args.get('proxyNamespace', args['namespace'])}", PROXY_PORT)

@@ -7,18 +7,21 @@ to. What a kernel reads as it starts, such as IPython's startup files, a warm on
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false
 # (Only the image has Jupyter Server.)
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.ioloop.manager import AsyncIOLoopKernelManager
+from jupyter_server.base.handlers import APIHandler
 from jupyter_server.services.kernels.kernelmanager import (
     AsyncMappingKernelManager,
     ServerKernelManager,
     emit_kernel_action_event,
 )
-from jupyter_server.utils import ApiPath
+from jupyter_server.utils import ApiPath, url_path_join
 from tornado.ioloop import IOLoop
+from tornado.web import authenticated
 from traitlets import Integer, default
 from warm_pool import WarmPool, late_variables, placing_code
 
@@ -94,6 +97,19 @@ class WarmableKernelManager(ServerKernelManager):
             super().start_restarter()
 
 
+class WarmKernelsHandler(APIHandler):
+    """Tells how many kernels are kept ahead and how many of them answer: whoever keeps a server for a visitor asks."""
+
+    def initialize(self, pool: WarmPool[WarmableKernelManager]) -> None:
+        """Tell of this pool."""
+        self._pool = pool
+
+    @authenticated
+    def get(self) -> None:
+        """`{"wanted": 1, "ready": 1}`."""
+        self.finish(json.dumps({"wanted": self._pool.size, "ready": self._pool.ready}))
+
+
 class WarmKernelManager(AsyncMappingKernelManager):
     """The server's kernels, of which some are started ahead."""
 
@@ -120,7 +136,12 @@ class WarmKernelManager(AsyncMappingKernelManager):
             log=self.log,
         )
         # The loop runs when the server is up.
-        IOLoop.current().add_callback(self._pool.open)
+        IOLoop.current().add_callback(self._open)
+
+    def _open(self) -> None:
+        self._pool.open()
+        address = url_path_join(self.parent.base_url, "/api/warm-kernels")
+        self.parent.web_app.add_handlers(".*$", [(address, WarmKernelsHandler, {"pool": self._pool})])
 
     def __bool__(self) -> bool:
         """True, though its length may be 0: a server that stops asks before it calls `shutdown_all`."""

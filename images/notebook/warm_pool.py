@@ -57,6 +57,16 @@ class WarmPool(Generic[Kernel]):
         self._keeper: asyncio.Task[None] | None = None
         self._quiet_until = 0.0
 
+    @property
+    def size(self) -> int:
+        """How many kernels are kept."""
+        return self._size
+
+    @property
+    def ready(self) -> int:
+        """How many of them answer by now; one that has died since counts until it is looked at."""
+        return sum(task.done() and task.result() is not None for task in self._warm)
+
     def open(self) -> None:
         """Start the kernels and look after them from now on, in the event loop that runs."""
         self._keeper = asyncio.create_task(self._keep())

@@ -14,8 +14,8 @@ from policies.resource_types import BUNDLE, CONFIG, CONTAINER, NETWORK, OPEN_NET
 NOT_INTERNAL = frozenset({"front-network"})
 """Roles of networks that may have a way out; every other one is internal, whatever it is called."""
 
-SERVERS = "servers-network"
-"""Role of the bridge that servers of a pool's node share."""
+SERVERS, EGRESS = "servers-network", "egress-network"
+"""Roles of the bridges that servers of a pool's node share, and that its egress proxy leaves by."""
 
 DEFAULT_BRIDGE = ("bridge", "default")
 PROFILES = ("closed", "open")
@@ -26,19 +26,24 @@ PROFILES = ("closed", "open")
     family="egress",
     severity="critical",
     types=(NETWORK,),
-    remediation="Set internal to true; only the front network, where no user's server is, has a way out, and servers' own "
-    "where allowOpen is set in the policy pack's configuration.",
+    remediation="Set internal to true; only the front network, where no user's server is, has a way out by itself, and one "
+    f'that a guard opens has "{MASQUERADE}" set to "false" (`apart` in a group of containers).',
 )
-def network_internal(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """A network has no way out unless it is the front network, or that of a node's servers where this is allowed."""
+def network_internal(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A network has no way out unless it is the front network, or one that leads nowhere without its guard.
+
+    What a guard opens is judged with the guard (`guard-ranges`, `node-way-out`).
+    """
     role, internal = label(properties, "hubstack.role"), read(properties, "internal")
-    if role in NOT_INTERNAL and role is not UNKNOWN:
+    if internal is True or (role in NOT_INTERNAL and role is not UNKNOWN):
         return
-    if role == SERVERS and internal is not UNKNOWN and config.get("allowOpen") is True:
+    # The masquerade counts for these two alone: others have no guard.
+    translated = read(properties, "options", MASQUERADE) if role in (SERVERS, EGRESS) else None
+    if str(translated).lower() == "false":
         return
-    if internal is UNKNOWN or (role is UNKNOWN and internal is not True):
+    if UNKNOWN in (internal, role, translated):
         yield undecided("internal")
-    elif internal is not True:
+    else:
         yield violation(f"has a way out (internal is {internal!r}, its role {role!r})")
 
 

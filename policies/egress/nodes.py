@@ -7,7 +7,7 @@ from typing import Any
 from policies.address_space import Network, span_of
 from policies.container_group import container_properties, containers, prefix
 from policies.egress.joined_rules import NEVER_REACHED
-from policies.egress_guard import CHECK, COMMAND, guarding_of, is_egress_guard, networks_in
+from policies.egress_guard import CHECK, COMMAND, PROXY_ROLE, ROLE, guarding_of, is_egress_guard, networks_in
 from policies.findings import Finding, undecided, violation
 from policies.pool_settings import NODE_SERVICE, pool_services
 from policies.programs import arguments
@@ -30,22 +30,26 @@ FORBIDDEN = {**NEVER_REACHED, AZURE: ipaddress.ip_network(AZURE)}
 
 GUARD_ARGUMENTS = "what a guard is told to guard"
 
+HTTPS, HIGHEST_PORT = "443", 65535
+REFUSED_PORTS = frozenset({25, 53, 853})
+"""Mail relays, which abused servers are used for first, and name servers beside the host's own."""
 
-def _guards(properties: Value) -> Iterator[tuple[str, Value]]:
-    """Containers of a group that are guards by their role and run what guards run, by short name."""
+
+def guards(properties: Value, role: str = ROLE) -> Iterator[tuple[str, Value]]:
+    """Containers of a group that are guards by this role and run what guards run, by short name."""
     for name, _ in containers(properties):
         container = container_properties(properties, name)
-        if is_egress_guard(container) is True:
+        if is_egress_guard(container, role) is True:
             yield name, container
 
 
-def _may_hide_a_guard(properties: Value) -> bool:
-    """Whether a container may be a guard, or guard more, as soon as all of it is known."""
+def may_hide_a_guard(properties: Value, role: str = ROLE) -> bool:
+    """Whether a container may be a guard with this role, or guard more, as soon as all of it is known."""
     if read(properties, "spec", "containers") is UNKNOWN:
         return True
     found = [container_properties(properties, name) for name, _ in containers(properties)]
-    may_be = [container for container in found if is_egress_guard(container) is not False]
-    return any(UNKNOWN in (is_egress_guard(container), *arguments(container)) for container in may_be)
+    verdicts = [(is_egress_guard(container, role), arguments(container)) for container in found]
+    return any(UNKNOWN in (verdict, *words) for verdict, words in verdicts if verdict is not False)
 
 
 @REGISTRY.check(
@@ -83,10 +87,10 @@ def node_guard(_name: str, properties: Value, _config: Mapping[str, Any]) -> Ite
     if network is None:
         return
     bridge, subnet = read(network, "bridge"), read(network, "subnet")
-    told = [found for _, guard in _guards(properties) if (found := guarding_of(guard))]
+    told = [found for _, guard in guards(properties) if (found := guarding_of(guard))]
     if any((found.bridge, found.subnet) == (bridge, subnet) for found in told):
         return
-    if UNKNOWN in (network, bridge, subnet) or _may_hide_a_guard(properties):
+    if UNKNOWN in (network, bridge, subnet) or may_hide_a_guard(properties):
         yield undecided("the guard of the servers' network")
     else:
         yield violation(f"has no egress guard of the bridge {bridge!r} and the subnet {subnet!r} of its servers")
@@ -102,11 +106,11 @@ def node_guard(_name: str, properties: Value, _config: Mapping[str, Any]) -> Ite
 )
 def node_guard_awaited(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """A node starts no server before the rules of its guard are in place, which the guard's health tells."""
-    guards = dict(_guards(properties))
+    found = dict(guards(properties))
     for service in pool_services(properties, NODE_SERVICE):
         awaited = read(service.settings, "guard")
-        name = next((name for name in guards if awaited == f"{prefix(properties)}-{name}"), None)
-        if UNKNOWN in (prefix(properties), service.settings) or (name is None and _may_hide_a_guard(properties)):
+        name = next((name for name in found if awaited == f"{prefix(properties)}-{name}"), None)
+        if UNKNOWN in (prefix(properties), service.settings) or (name is None and may_hide_a_guard(properties)):
             yield undecided("the guard that the service waits for")
         elif name is None:
             yield violation(f"waits for the guard {awaited!r}, which the group does not have")
@@ -129,11 +133,11 @@ def _proves_its_rules(properties: Value, name: str) -> Iterator[Finding]:
     family="egress",
     severity="critical",
     types=(SERVICE, CONTAINER),
-    remediation="Let the guard forbid 0.0.0.0/0 and ::/0; where allowOpen is set in the policy pack's configuration, at "
-    f"least {', '.join(FORBIDDEN)}.",
+    remediation=f"Let the guard forbid 0.0.0.0/0 and ::/0, or name ports and forbid {', '.join(FORBIDDEN)}; without ports, "
+    "set allowOpen in the policy pack's configuration.",
 )
 def guard_ranges(_name: str, properties: Value, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """A guard forbids everything, and where more is allowed still every metadata service and private range.
+    """A guard forbids everything, and where it opens more still every metadata service and private range.
 
     Where everything is forbidden by its two words, the guard forbids the host's name servers as well.
     """
@@ -145,11 +149,30 @@ def guard_ranges(_name: str, properties: Value, config: Mapping[str, Any]) -> It
     elif told is None:
         yield violation("names no bridge and no subnet that it guards")
     elif not told.is_closed:
-        if config.get("allowOpen") is not True:
+        if not told.ports and config.get("allowOpen") is not True:
             yield violation(f"lets users' servers out to everything but {len(told.forbidden)} ranges")
         left = [text for text, network in FORBIDDEN.items() if not told.forbids(network)]
         if left:
             yield violation(f"lets users' servers reach {', '.join(left)}")
+
+
+@REGISTRY.check(
+    "guard-ports",
+    family="egress",
+    severity="high",
+    types=(SERVICE, CONTAINER),
+    remediation="Name other TCP ports: names are asked of the host's name servers, and mail is handed in on 465 or 587.",
+)
+def guard_ports(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """A guard that knows ports opens none of mail relays or of name servers, and an egress proxy's HTTPS alone."""
+    told = guarding_of(properties)
+    if told is None or is_egress_guard(properties) is not True:
+        return
+    for port in told.ports:
+        if not port.isdecimal() or not 1 <= int(port) <= HIGHEST_PORT or int(port) in REFUSED_PORTS:
+            yield violation(f"lets users' servers out on the port {port}")
+    if is_egress_guard(properties, PROXY_ROLE) is True and set(told.ports) != {HTTPS}:
+        yield violation(f"lets an egress proxy out on more than HTTPS ({', '.join(told.ports) or 'every port'})")
 
 
 @REGISTRY.check(
@@ -166,7 +189,7 @@ def node_gates(_name: str, properties: Value, _config: Mapping[str, Any]) -> Ite
         for _, container in containers(properties)
         if read(container, "role") in (*GATED_ROLES, UNKNOWN)
     ]
-    for name, guard in _guards(properties):
+    for name, guard in guards(properties):
         told = guarding_of(guard)
         if told is None:
             if UNKNOWN in items(guard, "command"):
@@ -191,12 +214,12 @@ def node_gates(_name: str, properties: Value, _config: Mapping[str, Any]) -> Ite
 )
 def node_resolver(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """Servers that reach nothing resolve no names either: a name carries data to whoever answers it (CVE-2024-29018)."""
-    told = [guarding_of(guard) for _, guard in _guards(properties)]
+    told = [guarding_of(guard) for _, guard in guards(properties)]
     for service in pool_services(properties, NODE_SERVICE):
         resolver = read(service.settings, "resolver")
         if resolver is False:
             continue
-        if service.settings is UNKNOWN or _may_hide_a_guard(properties):
+        if service.settings is UNKNOWN or may_hide_a_guard(properties):
             yield undecided("whether servers may resolve names")
         elif all(found is None or found.is_closed for found in told):
             yield violation(f"lets servers resolve names, though they reach nothing (resolver is {resolver!r})")

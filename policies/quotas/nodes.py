@@ -5,6 +5,7 @@ from typing import Any
 
 from policies.findings import Finding, undecided, violation
 from policies.hub_settings import Settings
+from policies.pool_bundle import groups, may_hide_a_group
 from policies.pool_settings import NODE_SERVICE, REDIRECTOR, on_pool_settings, pool_services
 from policies.quotas.users import REQUIRED, beyond_maxima, missing_limits
 from policies.reader import UNKNOWN, as_mapping, is_number, read
@@ -104,12 +105,14 @@ def visitor_limit(settings: Settings, _config: Mapping[str, Any]) -> Iterator[Fi
         )
 
 
-def _nodes(resources: Sequence[StackResource]) -> Iterator[tuple[StackResource, Any]]:
-    """The nodes of a stack with their settings, `UNKNOWN` before they are known."""
+def _nodes(resources: Sequence[StackResource]) -> Iterator[tuple[StackResource, Any, Any]]:
+    """The nodes of a stack with their engines and settings, `UNKNOWN` before they are known."""
     for resource in resources:
-        if resource.type == CONTAINER_GROUP:
-            for service in pool_services(resource.inputs, NODE_SERVICE):
-                yield resource, service.settings
+        for group in groups(resource.type, resource.name, resource.inputs):
+            for service in pool_services(group, NODE_SERVICE):
+                yield resource, read(group, "engine"), service.settings
+        if may_hide_a_group(resource.type, resource.inputs):
+            yield resource, UNKNOWN, UNKNOWN
 
 
 @REGISTRY.stack_check(
@@ -124,8 +127,7 @@ def engine_memory(
     """The nodes on one engine share the memory of its host: all their servers together fit in it."""
     used: dict[str, float] = {}
     most = config.get("maxNodeMemoryBytes")
-    for node, settings in _nodes(resources):
-        engine = read(node.inputs, "engine")
+    for node, engine, settings in _nodes(resources):
         if UNKNOWN in (engine, settings):
             yield node, undecided("the memory of the servers on its engine")
             continue
@@ -150,7 +152,7 @@ def pool_servers(
     """The servers of all nodes of a stack together are capped."""
     total: float = 0
     most = config.get("maxServers")
-    for node, settings in _nodes(resources):
+    for node, _, settings in _nodes(resources):
         if settings is UNKNOWN:
             yield node, undecided("the number of its servers")
             continue

@@ -1,4 +1,7 @@
-"""Hold the rules of a bridge in place: `python -m runtime.egress_guard [--gate=ADDRESS …] BRIDGE SUBNET FORBIDDEN …`.
+"""Hold the rules of a bridge in place: `python -m runtime.egress_guard [OPTION …] BRIDGE SUBNET FORBIDDEN …`.
+
+Options: `--gate=ADDRESS` reaches every server, `--egress-proxy=ADDRESS:PORT` is reached by every server, `--port=PORT` is
+a TCP port to which servers are held outside; each may be given several times.
 
 Runs on the host's network with the right to change it (NET_ADMIN). Rules stay when the guard is killed and when it is
 replaced while servers are on the bridge; a guard that is told to end takes them along once nobody is on it. With
@@ -26,7 +29,7 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 IPV6 = Path("/proc/net/if_inet6")
 INTERFACES = Path("/sys/class/net")
 
-GATE = "--gate="
+GATE, PROXY, PORT = "--gate=", "--egress-proxy=", "--port="
 EVERYWHERE = "0.0.0.0/0"
 
 ENDINGS = (signal.SIGTERM, signal.SIGINT)
@@ -139,11 +142,18 @@ def parse_bridge(arguments: Sequence[str], resolv_conf: str) -> Bridge:
     """The bridge that the arguments describe, beside a host with this resolv.conf.
 
     Where everything is forbidden, so are the host's name servers.
+
+    Raises:
+        ValueError: bridge or subnet is missing, or a port is no number.
     """
-    gates = tuple(text.removeprefix(GATE) for text in arguments if text.startswith(GATE))
-    name, subnet, *forbidden = (text for text in arguments if not text.startswith(GATE))
+
+    def given(option: str) -> tuple[str, ...]:
+        return tuple(text.removeprefix(option) for text in arguments if text.startswith(option))
+
+    name, subnet, *forbidden = (text for text in arguments if not text.startswith((GATE, PROXY, PORT)))
     resolvers = () if EVERYWHERE in forbidden else host_resolvers(resolv_conf)
-    return Bridge(name, subnet, tuple(forbidden), resolvers, gates)
+    proxies = tuple((address, int(port)) for address, _, port in (text.partition(":") for text in given(PROXY)))
+    return Bridge(name, subnet, tuple(forbidden), resolvers, given(GATE), proxies, tuple(map(int, given(PORT))))
 
 
 def main(arguments: list[str]) -> int:

@@ -20,6 +20,10 @@ class Bridge:
     """The host's name servers, which servers may ask (port 53) wherever they are."""
     gates: tuple[str, ...] = ()
     """IPv4 addresses on the bridge that reach every server there; servers reach none of them by themselves."""
+    proxies: tuple[tuple[str, int], ...] = ()
+    """IPv4 addresses on the bridge with a TCP port each that every server reaches; they reach no server by themselves."""
+    ports: tuple[int, ...] = ()
+    """TCP ports of what is not forbidden, to which servers are held; none for every port and protocol."""
 
     @property
     def chain(self) -> str:
@@ -56,26 +60,34 @@ def host_resolvers(resolv_conf: str) -> tuple[str, ...]:
 
 
 def filter_table(bridge: Bridge) -> str:
-    """The filter's chains: to the host nothing, out all but the forbidden ranges and the neighbours on the bridge."""
+    """The filter's chains: to the host nothing but names, out what is not forbidden, and to no neighbour on the bridge."""
     host, out = f"{bridge.chain}-HOST", f"{bridge.chain}-OUT"
-    answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+    answers = "-m conntrack --ctstate RELATED,ESTABLISHED"
+    resolvers = [
+        f"-d {address} -p {way} --dport 53" for address in _version(bridge.resolvers, 4) for way in ("udp", "tcp")
+    ]
     rules = [
-        f"-A {host} {answers}",
+        f"-A {host} {answers} -j RETURN",
+        *(f"-A {host} {asked} -j RETURN" for asked in resolvers),
         f"-A {host} -j DROP",
         # Before all others: the engine drops whatever stays on a bridge like this, answers too.
         *(f"-A {out} -s {gate} -o {bridge.name} -j ACCEPT" for gate in bridge.gates),
+        *(f"-A {out} -d {gate} -o {bridge.name} {answers} -j ACCEPT" for gate in bridge.gates),
         *(
-            f"-A {out} -d {gate} -o {bridge.name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
-            for gate in bridge.gates
+            f"-A {out} -s {bridge.subnet} -d {proxy} -o {bridge.name} -p tcp --dport {port} -j ACCEPT"
+            for proxy, port in bridge.proxies
         ),
-        f"-A {out} {answers}",
+        *(f"-A {out} -s {proxy} -o {bridge.name} {answers} -j ACCEPT" for proxy, _ in bridge.proxies),
+        f"-A {out} {answers} -j RETURN",
         f"-A {out} -o {bridge.name} -j DROP",
         # A server has no other address than its own: what claims one is forged.
         f"-A {out} ! -s {bridge.subnet} -j DROP",
     ]
-    for resolver in _version(bridge.resolvers, 4):
-        rules += [f"-A {out} -d {resolver} -p {protocol} --dport 53 -j RETURN" for protocol in ("udp", "tcp")]
+    rules += [f"-A {out} {asked} -j RETURN" for asked in resolvers]
     rules += [f"-A {out} -d {subnet} -j DROP" for subnet in _version(bridge.forbidden, 4)]
+    if bridge.ports:
+        rules += [f"-A {out} -p tcp --dport {port} -j RETURN" for port in bridge.ports]
+        rules.append(f"-A {out} -j DROP")
     return _table("filter", [host, out], rules)
 
 

@@ -1,6 +1,7 @@
 """Asking servers whether they are well and whether somebody uses them, one after the other instead of all at once."""
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -79,6 +80,23 @@ async def answers(get: Get, server: Server) -> bool:
     except UnreadableError:
         return False
     return status == OK
+
+
+async def has_warm_kernel(get: Get, server: Server) -> bool:
+    """Whether the kernels that the server starts ahead of its visitor are idle; True of an image that starts none."""
+    headers = {"Authorization": f"token {server.token}"}
+    try:
+        status, answer = await get(f"{server.base}api/warm-kernels?no_track_activity=1", headers)
+    except UnreadableError:
+        return False
+    if status != OK:
+        return True
+    try:
+        told = json.loads(answer)
+        return bool(told["ready"] >= told["wanted"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # Another image's, which means something else by it.
+        return True
 
 
 async def idle(get: Get, server: Server, idle_seconds: int, clock: Callable[[], datetime]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from runtime.tmpnb_node import activity
 from runtime.tmpnb_node.activity import Checks
 from runtime.tmpnb_node.admin import admin_application
 from runtime.tmpnb_node.engine import Engine
+from runtime.tmpnb_node.engine_socket import socket_path, until_cut_off
 from runtime.tmpnb_node.journal import Journal
 from runtime.tmpnb_node.keeper import Keeper
 from runtime.tmpnb_node.metrics import Metrics
@@ -123,12 +125,19 @@ async def run(settings: Settings, secrets: Secrets, folder: Path, stop: asyncio.
                 stack.push_async_callback(node.journal.close)
                 group.create_task(node.keeper.run())
                 group.create_task(node.checks.run())
+                group.create_task(_stop_when_cut_off(stop))
                 async with _listening(node, settings):
                     log.info("node %s of stack %s keeps %d servers", settings.node, settings.stack, settings.capacity)
                     await stop.wait()
                 raise _StoppedError
         except* _StoppedError:
             log.info("told to stop: servers go on")
+
+
+async def _stop_when_cut_off(stop: asyncio.Event) -> None:
+    await until_cut_off(socket_path(os.environ), asyncio.sleep)
+    log.warning("the engine was restarted and is not reached any more: the service ends, and the engine starts it anew")
+    stop.set()
 
 
 @asynccontextmanager

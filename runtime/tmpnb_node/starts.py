@@ -1,11 +1,11 @@
 """Starting servers: a few at a time, and more slowly while it fails."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from runtime.server_activity import Get
-from runtime.tmpnb_node.activity import answers
+from runtime.tmpnb_node.activity import answers, has_warm_kernel
 from runtime.tmpnb_node.engine import Engine, EngineError
 from runtime.tmpnb_node.pool import Pool
 from runtime.tmpnb_node.routes import ProxyError, Routes
@@ -15,6 +15,9 @@ from runtime.tmpnb_node.troubles import Part, Troubles
 
 READY_SECONDS = 60.0
 """How long a server may take until it answers."""
+
+KERNEL_SECONDS = 30.0
+"""How long a server that answers may take until its kernel is idle; after that it counts without: it works all the same."""
 
 ASK_SECONDS = 0.25
 """How often one that is being started is asked."""
@@ -133,26 +136,40 @@ class Starter:
             self._pool.end(server)
 
     async def _come_up(self, server: Server) -> bool:
-        """Wait until the server answers and has a route; False if it is not wanted any more."""
-        deadline = self._around.timer() + READY_SECONDS
+        """Wait until the server answers, its kernel is idle and it has a route; False if it is not wanted any more."""
+        if not await self._in_time(server, answers, READY_SECONDS):
+            raise StartError(f"a server did not answer within {READY_SECONDS:.0f} s of its start")
+        if await self._in_time(server, has_warm_kernel, KERNEL_SECONDS):
+            self._troubles.clear(Part.KERNELS)
+        else:
+            late = f"a server's kernel was not idle within {KERNEL_SECONDS:.0f} s: its visitor will wait for one"
+            self._troubles.note(Part.KERNELS, late)
+        while not await self._routed(server):
+            await self._around.sleep(ROUTE_SECONDS)
+        if server.id not in self._pool.starting:
+            return False
+        self._pool.make_ready(server)
+        return True
+
+    async def _in_time(self, server: Server, there: Callable[[Get, Server], Awaitable[bool]], seconds: float) -> bool:
+        """Ask until it is so, or the server is not wanted any more; False if it takes longer.
+
+        Raises:
+            StartError: the server has ended.
+            EngineError: the engine does not say whether it has.
+        """
+        deadline = self._around.timer() + seconds
         looks = 0
-        while not await answers(self._get, server):
-            if server.id not in self._pool.starting:
-                return False
+        while server.id in self._pool.starting and not await there(self._get, server):
             looks += 1
             if self._around.timer() >= deadline:
-                raise StartError(f"a server did not answer within {READY_SECONDS:.0f} s of its start")
+                return False
             if looks % LOOK_EVERY == 0:
                 state = await self._engine.server_state(server.id)
                 if state is None or not state.running:
                     code = "" if state is None else f" with exit code {state.exit_code}"
                     raise StartError(f"a server ended{code} instead of coming up")
             await self._around.sleep(ASK_SECONDS)
-        while not await self._routed(server):
-            await self._around.sleep(ROUTE_SECONDS)
-        if server.id not in self._pool.starting:
-            return False
-        self._pool.make_ready(server)
         return True
 
     async def _routed(self, server: Server) -> bool:

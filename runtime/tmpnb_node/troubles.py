@@ -13,6 +13,7 @@ class Part(str, Enum):
     ENGINE = "engine"
     GUARD = "guard"
     JOURNAL = "journal"
+    KERNELS = "kernels"
     PROXY = "proxy"
     REMOVALS = "removals"
     STARTS = "starts"

@@ -36,6 +36,14 @@ PACKAGES = (
 )
 """What Debian's machine image for EC2 has, as far as the boot scripts may count on it."""
 
+ENGINE_PACKAGES = (
+    *("amazon-ecr-credential-helper", "awscli", "curl", "docker.io", "iptables", "python3-boto3", "python3-docker"),
+)
+"""What the boot script of a pool's host installs; on a host that has it already, the test does not wait for it."""
+
+NOT_STARTED = 'chroot "$1" systemctl disable docker.service docker.socket'
+"""As on a host that has no engine yet: the boot script starts it, when it has told it how."""
+
 METADATA = "169.254.169.254"
 METADATA_SAYS = "the host's own user data"
 
@@ -74,14 +82,16 @@ def run(*command: str, check: bool = True, stdin: bytes | None = None) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def machine_image() -> str:
-    """A Debian 12 with systemd on the engine; made once and kept."""
-    tag = f"hubstack-test/machine:{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:16]}"
+def machine_image(more: Sequence[str] = ()) -> str:
+    """A Debian 12 with systemd, and more packages if they are named, on the engine; made once and kept."""
+    packages = (*PACKAGES, *more)
+    tag = f"hubstack-test/machine:{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:16]}"
 
     def bootstrap(target: Path) -> None:
         target.mkdir()
-        included = f"--include={','.join(PACKAGES)}"
-        run("mmdebstrap", "--quiet", "--variant=minbase", included, "bookworm", str(target / "rootfs.tar"))
+        options = ["--quiet", "--variant=minbase", f"--include={','.join(packages)}"]
+        options += [f"--customize-hook={NOT_STARTED}"] if "docker.io" in more else []
+        run("mmdebstrap", *options, "bookworm", str(target / "rootfs.tar"))
 
     if not run("docker", "image", "ls", "--quiet", tag).strip():
         archive = cached(cache_folder() / f"machine-{tag.rpartition(':')[2]}", bootstrap) / "rootfs.tar"
@@ -123,6 +133,10 @@ class Region:
     network: str
     gateway: str
     folder: Path
+    image: str
+    """Machine image of its hosts."""
+    options: Sequence[str] = ()
+    """Of Docker's, for its hosts, beside those of every machine."""
     machines: dict[str, Machine] = field(default_factory=dict[str, Machine])
     disks: dict[str, str] = field(default_factory=dict[str, str])
     """Loop devices by volume."""
@@ -211,8 +225,8 @@ class Region:
         )
         self.machines[made.instance] = made
         addressed = (f"--network={self.network}", f"--ip={made.address}", f"--name={made.container}")
-        entry = ("--entrypoint=/bin/sh", machine_image(), "-c", INIT)
-        run("docker", "run", "--detach", *LIKE_A_MACHINE, *addressed, *entry)
+        entry = ("--entrypoint=/bin/sh", self.image, "-c", INIT)
+        run("docker", "run", "--detach", *LIKE_A_MACHINE, *self.options, *addressed, *entry)
         self._connect(made, instance, instances)
         environment = self._furnish(made)
         made.run("systemctl", "is-system-running", "--wait", check=False)
@@ -343,9 +357,14 @@ class Region:
 
 
 @contextmanager
-def region() -> Iterator[Region]:
-    """A region whose instances run for real."""
-    machine_image()
+def region(packages: Sequence[str] = (), options: Sequence[str] = ()) -> Iterator[Region]:
+    """A region whose instances run for real.
+
+    Args:
+        packages: what their machine image has beside what Debian's has.
+        options: of Docker's, for them.
+    """
+    image = machine_image(packages)
     name = f"hubstack-ec2-{secrets.token_hex(4)}"
     gateway = _make_network(name)
     server = ThreadedMotoServer(ip_address=gateway, port=0, verbose=False)
@@ -353,7 +372,7 @@ def region() -> Iterator[Region]:
         server.start()
         host, port = server.get_host_and_port()
         with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
-            made = Region(f"http://{host}:{port}", name, gateway, Path(folder))
+            made = Region(f"http://{host}:{port}", name, gateway, Path(folder), image, options)
             thread = threading.Thread(target=made.look, daemon=True)
             thread.start()
             try:

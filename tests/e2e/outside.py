@@ -18,19 +18,26 @@ FORBIDDEN = {
 }
 PORT = 18099
 
-SERVER = f"""
+SERVER = """
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200); self.end_headers(); self.wfile.write(b"outside")
     def log_message(self, *arguments): pass
-http.server.ThreadingHTTPServer(("0.0.0.0", {PORT}), Handler).serve_forever()
+import sys, threading
+for port in sys.argv[1:]:
+    served = http.server.ThreadingHTTPServer(("0.0.0.0", int(port)), Handler)
+    threading.Thread(target=served.serve_forever).start()
 """
 
 
 @contextmanager
-def outside() -> Iterator[None]:
-    """A host with those addresses and an HTTP server on `PORT`, reachable from this machine; removed at the end."""
+def outside(*more_ports: int) -> Iterator[None]:
+    """A host with those addresses and an HTTP server on `PORT`, reachable from this machine; removed at the end.
+
+    Args:
+        more_ports: further ports that it answers on in the same way.
+    """
     remove()
     run("ip", "netns", "add", NAMESPACE)
     server = None
@@ -45,7 +52,8 @@ def outside() -> Iterator[None]:
         for address in FORBIDDEN:
             within("ip", "address", "add", f"{address}/32", "dev", "eth0")
             run("ip", "route", "add", f"{address}/32", "dev", INTERFACE)
-        server = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", "-c", SERVER])
+        ports = [str(port) for port in (PORT, *more_ports)]
+        server = subprocess.Popen(["ip", "netns", "exec", NAMESPACE, "python3", "-c", SERVER, *ports])
         yield
     finally:
         if server:

@@ -92,6 +92,10 @@ class LabHost:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Wait for its engine."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

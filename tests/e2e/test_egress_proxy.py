@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from components.docker.build_context import input_digest
-from components.kubernetes.egress_proxy import CONNECTIONS_OF_ONE_CLIENT, deployment_spec, squid_configuration
+from components.egress_proxy import CONNECTIONS_OF_ONE_CLIENT, squid_configuration
+from components.kubernetes.egress_proxy import deployment_spec
 from toolchain import pushed_images
 from toolchain.pushed_images import Image
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import docker
 import pytest
 
-from components.docker.tmpnb_node import plan_node
+from components.docker.tmpnb_plan import plan_node
 from components.probe_destinations import METADATA_SERVICES, OUTSIDE, PRIVATE_NEIGHBOURS, destination
 from tests.e2e.chromium import chromium
 from tests.e2e.jupyterlab import run_cell

@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 
-from components import TmpnbNodePoolArgs
+from components import EgressProfile, TmpnbNodePoolArgs
+from components.docker.pool_plan import node_settings, redirector_settings
 from components.docker.redirector import redirector_group
 from components.docker.tmpnb_node import node_group
-from components.tmpnb_node_pool import node_settings, redirector_settings
 
 HERE = Path(__file__).parent
 
 ARGS: TmpnbNodePoolArgs = {"nodes": [{"name": "tmp01", "capacity": 8}]}
 
 [NODE] = node_settings("lab", ARGS)
+[WITH_PROXY] = node_settings("lab", {**ARGS, "egressProfile": EgressProfile.DOMAINS, "egressDomains": ["pypi.org"]})
 
 DOCUMENTS: dict[str, Any] = {
     "tmpnb-node.json": node_group(NODE),
+    "tmpnb-node-domains.json": node_group(WITH_PROXY),
     "tmpnb-redirector.json": redirector_group(redirector_settings("lab", ARGS, [NODE])),
 }
 

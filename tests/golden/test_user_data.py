@@ -14,14 +14,14 @@ import pytest
 from jupyterhub.objects import Server
 from traitlets.config import Config
 
-from components import Ec2HubCluster, Ec2HubClusterArgs, SwarmCluster
+from components import Ec2HubCluster, Ec2HubClusterArgs, SwarmCluster, TmpnbNodePool
 from components.ec2_hub_cluster import hub_settings
 from runtime.boot_script import USER_DATA_LIMIT
 from runtime.ec2_spawner import spawner
 from runtime.ec2_spawner.fleet import Home
 from runtime.ec2_spawner.settings import parse_settings
 from tests.unit.recording import record
-from tests.unit.topologies import SWARM_ON_EC2
+from tests.unit.topologies import SWARM_ON_EC2, TMPNB_ON_EC2
 
 HERE = Path(__file__).parent
 DIGEST = re.compile(r"(?<==)[0-9a-f]{64}$", re.MULTILINE)
@@ -54,6 +54,13 @@ def swarm_hosts() -> dict[str, str]:
     [template] = [r for r in recorder.registrations if r.type == "aws:ec2/launchTemplate:LaunchTemplate"]
     encoded = {"manager": founder.properties["userDataBase64"], "worker": template.properties["userData"]}
     return {role: base64.b64decode(text).decode() for role, text in encoded.items()}
+
+
+def pool_host() -> str:
+    """What TmpnbNodePool declares on EC2 as a node's user data; the redirector's differs in its values alone."""
+    recorder = record(lambda: TmpnbNodePool("lab", TMPNB_ON_EC2))
+    [host] = [r for r in recorder.registrations if r.type == INSTANCE and r.name == "lab-tmp01"]
+    return base64.b64decode(host.properties["userDataBase64"]).decode()
 
 
 class GoldenSpawner(spawner.Ec2Spawner):
@@ -91,6 +98,7 @@ MADE = {
     "worker.env": worker_environment,
     "swarm-manager-user-data.sh": lambda: swarm_hosts()["manager"],
     "swarm-worker-user-data.sh": lambda: swarm_hosts()["worker"],
+    "pool-host-user-data.sh": pool_host,
 }
 """Each golden file, and what makes it."""
 

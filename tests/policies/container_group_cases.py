@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from components.egress_proxy import squid_configuration
+from policies.egress.nodes import FORBIDDEN
 from tests.policies.kubernetes_cases import GONE
 from tests.policies.kubernetes_cases import changed as edited
 from tests.policies.rows import UNKNOWN
@@ -84,6 +86,60 @@ NODE: Properties = {
         "probe": {"image": "notebook", "network": "servers", "forbidden": [{"host": host} for host in TRIED]},
     },
 }
+
+
+def handed_over(properties: Properties) -> Properties:
+    """A group as the engine hands it over: its description is one text."""
+    spec = properties.get("spec")
+    return {**properties, "spec": json.dumps(spec)} if isinstance(spec, dict) else properties
+
+
+PROXY = "--egress-proxy=10.0.3.251:3128"
+WAY_OUT = ["--port=443", "egress0", "10.0.4.128/26", *FORBIDDEN]
+"""What the egress proxy's guard is told."""
+
+
+def with_proxy() -> Properties:
+    """The good node with an egress proxy."""
+    spec = NODE["spec"]
+    guard = described("egress-proxy-guard", *GUARD, *WAY_OUT, host_network=True, cap_add=["NET_ADMIN"])
+    proxy = described(
+        "egress-proxy",
+        *("squid", "-N", "-f", "/run/hubstack/squid.conf"),
+        networks={"egress": {}, "servers": {"address": "10.0.3.251"}},
+        texts=["squid.conf"],
+        user="13:13",
+    )
+    more = {"egress-proxy-guard": {**guard, "health": [*GUARD, "--check", *WAY_OUT]}, "egress-proxy": proxy}
+    network = {"subnet": "10.0.4.128/26", "internal": False, "bridge": "egress0", "apart": True}
+    required = {"kind": "proxy", "host": "10.0.3.251", "port": 3128, "target": "a.invalid:443", "status": 403}
+    spec = {
+        **guarding(PROXY, *GUARDED)["spec"],
+        "networks": {**spec["networks"], "egress": network},
+        "texts": {**spec["texts"], "squid.conf": squid_configuration(["pypi.org", ".example.org"])},
+        "probe": {**spec["probe"], "required": [required]},
+    }
+    return {**NODE, "spec": {**spec, "containers": {**spec["containers"], **more}}}
+
+
+def proxied(path: str, value: Any = GONE) -> Properties:
+    """The good node with an egress proxy, and another value at a path of its description."""
+    return edited(with_proxy(), f"spec/{path}", value)
+
+
+def passing(*edit: str) -> Properties:
+    """The same with another text in its squid's configuration: what is there, and what comes in its place."""
+    there, other = edit
+    text = with_proxy()["spec"]["texts"]["squid.conf"]
+    assert there in text
+    return proxied("texts/squid.conf", text.replace(there, other))
+
+
+def let_out(*arguments: str, internal: Any = False) -> Properties:
+    """The good node with a guard that lets servers out."""
+    return edited(
+        guarding(*GATES, *arguments, "servers0", "10.0.0.0/22", *FORBIDDEN), "spec/networks/servers/internal", internal
+    )
 
 
 def node(path: str, value: Any = GONE) -> Properties:

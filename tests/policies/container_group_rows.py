@@ -9,17 +9,23 @@ from tests.policies.container_group_cases import (
     GUARDED,
     IMAGE,
     NODE,
+    PROXY,
     QUOTA,
     TOKEN,
     UNKNOWN_SETTINGS,
     Properties,
     container,
     guarding,
+    handed_over,
+    let_out,
     node,
     node_settings,
+    passing,
+    proxied,
     reached_at,
     reading,
     redirector,
+    with_proxy,
 )
 from tests.policies.kubernetes_cases import GONE
 from tests.policies.kubernetes_cases import changed as edited
@@ -30,7 +36,8 @@ def group_rows(
     good: list[Properties], bad: list[Properties], missing: Properties | None, unknown: Properties | None
 ) -> Rows:
     """Rows of a check of groups; the good node and the good redirector pass every one of them."""
-    return Rows(CONTAINER_GROUP, [NODE, redirector(), {}, *good], bad, missing, unknown)
+    good = [handed_over(one) for one in (NODE, redirector(), {}, *good)]
+    return Rows(CONTAINER_GROUP, good, [handed_over(one) for one in bad], missing and handed_over(missing), unknown)
 
 
 GROUP_ROWS = {
@@ -139,6 +146,71 @@ GROUP_ROWS = {
         ],
         node_settings("resolver"),
         UNKNOWN_SETTINGS,
+    ),
+    "node-way-out": group_rows(
+        [with_proxy(), let_out(), let_out("--port=443"), let_out("--port=443", internal=True)],
+        [
+            node("networks/servers/internal", False),
+            proxied("networks/servers/internal", False),
+            edited(let_out("--port=443"), "spec/containers/egress-guard", GONE),
+            edited(let_out("--port=443"), "spec/containers/egress-guard/role", "egress-proxy-guard"),
+        ],
+        node("networks/servers/internal"),
+        node("networks/servers/internal", UNKNOWN),
+    ),
+    "node-egress-proxy": group_rows(
+        [with_proxy(), passing("pypi.org", "data.example.org"), let_out("--port=443")],
+        [
+            proxied("containers/egress-proxy"),
+            proxied("containers/egress-proxy/role", "proxy"),
+            proxied("containers/egress-proxy/networks/servers/address", "10.0.3.250"),
+            proxied("containers/egress-proxy/command", ["squid", "-N", "-f", "/etc/squid/squid.conf"]),
+            proxied("containers/egress-proxy/command", ["squid", "-N"]),
+            proxied("containers/egress-proxy/command", ["python3", "-m", "http.server"]),
+            proxied("containers/egress-proxy/texts", []),
+            edited(
+                with_proxy(),
+                "spec/containers/egress-guard",
+                guarding(f"{PROXY}0", *GUARDED)["spec"]["containers"]["egress-guard"],
+            ),
+            edited(
+                with_proxy(),
+                "spec/containers/egress-guard",
+                guarding("--egress-proxy=10.0.3.7:3128", *GUARDED)["spec"]["containers"]["egress-guard"],
+            ),
+            guarding(PROXY, *GUARDED),
+            passing("http_access deny !named", "http_access allow all"),
+            passing("pypi.org", ".org"),
+        ],
+        proxied("texts/squid.conf"),
+        proxied("texts/squid.conf", UNKNOWN),
+    ),
+    "node-egress-network": group_rows(
+        [with_proxy()],
+        [
+            proxied("containers/egress-proxy-guard"),
+            proxied("containers/egress-proxy-guard/role", "egress-guard"),
+            proxied("containers/egress-proxy-guard/command", ["sleep", "infinity"]),
+            proxied("containers/egress-proxy-guard/command/4", "servers0"),
+            proxied("containers/egress-proxy-guard/command/5", "10.0.4.128/27"),
+            proxied("containers/egress-proxy/networks/front", {}),
+            proxied("containers/service/networks/egress", {}),
+            proxied("networks/egress"),
+        ],
+        proxied("networks/egress/bridge"),
+        proxied("networks/egress/bridge", UNKNOWN),
+    ),
+    "node-proxy-proof": group_rows(
+        [with_proxy(), proxied("probe/required/0/port", 3128.0)],
+        [
+            proxied("probe/required", []),
+            proxied("probe/required/0/status", 200),
+            proxied("probe/required/0/kind", "tcp"),
+            proxied("probe/required/0/host", "10.0.3.254"),
+            proxied("probe"),
+        ],
+        proxied("probe/required"),
+        proxied("probe/required", UNKNOWN),
     ),
     "node-proof": group_rows(
         [node("probe/forbidden/+", {"host": "example.org"})],

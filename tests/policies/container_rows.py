@@ -67,17 +67,49 @@ CONTAINER_ROWS = {
     ),
     "guard-ranges": Rows(
         CONTAINER,
-        [container(), guarding("0.0.0.0/0", "::/0"), of_role("proxy", *GUARD)],
+        [
+            container(),
+            guarding("0.0.0.0/0", "::/0"),
+            guarding(*FORBIDDEN, "--port=443"),
+            guarding("0.0.0.0/0", "::/0", "--egress-proxy=10.0.0.3:3128"),
+            of_role("proxy", *GUARD),
+        ],
         [
             guarding("0.0.0.0/0"),
             guarding("0.0.0.0/1", "128.0.0.0/1", "::/0"),
             guarding("10.0.0.0/8", "::/0"),
             guarding("everything"),
+            guarding("10.0.0.0/8", "--port=443"),
+            guarding("--port=443"),
+            guarding(*FORBIDDEN, "--ports=443"),
+            of_role("egress-proxy-guard", *GUARD, "--port=443", "egress0", "10.0.4.0/26", "10.0.0.0/8"),
             of_role("egress-guard", *GUARD, "servers0"),
             service({"args": [*GUARD, "open0", "10.0.0.0/22", *FORBIDDEN]}, role="egress-guard"),
         ],
         of_role("egress-guard", *GUARD),
         guarding(UNKNOWN),
+    ),
+    "guard-ports": Rows(
+        CONTAINER,
+        [
+            container(),
+            guarding("0.0.0.0/0", "::/0"),
+            guarding(*FORBIDDEN, "--port=22", "--port=65535"),
+            of_role("egress-proxy-guard", *GUARD, "--port=443", "egress0", "10.0.4.0/26", *FORBIDDEN),
+            of_role("proxy", *GUARD, "--port=25", "servers0", "10.0.0.0/22"),
+            guarding(UNKNOWN),
+        ],
+        [
+            *(
+                guarding(*FORBIDDEN, f"--port={port}")
+                for port in ("25", "53", "853", "0", "65536", "https", "443:65535")
+            ),
+            of_role("egress-proxy-guard", *GUARD, "egress0", "10.0.4.0/26", *FORBIDDEN),
+            of_role("egress-proxy-guard", *GUARD, "--port=443", "--port=80", "egress0", "10.0.4.0/26", *FORBIDDEN),
+            service({"args": [*GUARD, "--port=25", "open0", "10.0.0.0/22", *FORBIDDEN]}, role="egress-guard"),
+        ],
+        None,
+        None,
     ),
     "node-admin-loopback": Rows(
         CONTAINER,

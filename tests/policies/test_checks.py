@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pulumi_policy.proxy import unknown_checking_proxy
 
+from policies.container_group import MASQUERADE
 from policies.egress.nodes import FORBIDDEN
 from policies.pack import POLICIES
 from policies.registry import REGISTRY
@@ -30,6 +31,7 @@ from tests.policies.docker_cases import (
 from tests.policies.rows import CONFIGURATION, UNKNOWN, Rows
 
 HUB = "hub-settings"
+GUARDED_NETWORKS = ("servers-network", "egress-network")
 ROWS = {
     "service-memory-limit": Rows(
         SERVICE,
@@ -88,12 +90,18 @@ ROWS = {
     ),
     "network-internal": Rows(
         NETWORK,
-        [network(), network("front-network", internal=False)],
+        [
+            network(),
+            network("front-network", internal=False),
+            *(network(role, internal=False, options={MASQUERADE: "false"}) for role in GUARDED_NETWORKS),
+        ],
         [
             network(internal=False),
             {"internal": False},
             network("Front-Network", internal=False),
-            network("servers-network", internal=False),
+            network(internal=False, options={MASQUERADE: "false"}),
+            *(network(role, internal=False) for role in GUARDED_NETWORKS),
+            *(network(role, internal=False, options={MASQUERADE: "true"}) for role in GUARDED_NETWORKS),
         ],
         {"labels": []},
         network(internal=UNKNOWN),
@@ -296,11 +304,9 @@ def test_an_open_profile_passes_where_it_is_allowed():
 
 
 def test_servers_of_a_node_may_have_a_way_out_where_it_is_allowed_but_never_to_private_ranges():
-    internal, ranges = ROWS["network-internal"], ROWS["guard-ranges"]
+    ranges = ROWS["guard-ranges"]
     more = [text for text in FORBIDDEN if text != "10.0.0.0/8"]
 
-    assert findings("network-internal", internal, network("servers-network", internal=False), allowOpen=True) == []
-    assert findings("network-internal", internal, network(internal=False), allowOpen=True) == ["violation"]
     assert findings("guard-ranges", ranges, guarding(*FORBIDDEN), allowOpen=True) == []
     assert findings("guard-ranges", ranges, guarding(*more, "10.0.0.0/9", "10.128.0.0/9"), allowOpen=True) == []
     assert findings("guard-ranges", ranges, guarding(*more, "10.0.0.0/9"), allowOpen=True) == ["violation"]

@@ -16,7 +16,15 @@ from policies.reader import UNKNOWN as NOT_KNOWN
 from policies.registry import REGISTRY, StackResource
 from runtime import container_group as runtime_group
 from runtime import group_deployment
-from tests.policies.container_group_cases import NODE, SETTINGS, edited, node, node_settings, redirector
+from tests.policies.container_group_cases import (
+    NODE,
+    SETTINGS,
+    edited,
+    handed_over,
+    node_settings,
+    redirector,
+    with_proxy,
+)
 from tests.policies.rows import CONFIGURATION
 
 Properties = dict[str, Any]
@@ -30,7 +38,7 @@ def resource(
 
 
 def group(inputs: Properties = NODE, name: str = "tmp01") -> StackResource:
-    return resource(types.CONTAINER_GROUP, name, inputs)
+    return resource(types.CONTAINER_GROUP, name, handed_over(inputs))
 
 
 def on(engine: Any, name: str = "tmp02", **settings: Any) -> StackResource:
@@ -57,6 +65,7 @@ PROOF = resource(
     {"name": [CERTIFICATE.urn], "type": [CERTIFICATE.urn]},
 )
 LOCAL = NODE["engine"]
+NOT_DESCRIBED = {**NODE, "spec": UNKNOWN}
 HALF = 2**39 // SETTINGS["quota"]["memory_bytes"]
 """Servers that use half of what an engine may."""
 
@@ -67,11 +76,11 @@ CASES: list[tuple[str, list[StackResource], str]] = [
     ("engine-memory", [on(LOCAL, "a", capacity=HALF), on(LOCAL, "b", capacity=HALF + 1)], "refused"),
     ("engine-memory", [on(LOCAL, "a", capacity=HALF), on("ssh://b", "b", capacity=HALF + 1)], "passes"),
     ("engine-memory", [on(LOCAL, "a", capacity=HALF), on(UNKNOWN, "b", capacity=HALF)], "undecided"),
-    ("engine-memory", [group(node("texts", UNKNOWN))], "undecided"),
+    ("engine-memory", [group(NOT_DESCRIBED)], "undecided"),
     ("pool-servers", [], "passes"),
     ("pool-servers", [on(LOCAL, "a", capacity=50), on("ssh://b", "b", capacity=50)], "passes"),
     ("pool-servers", [on(LOCAL, "a", capacity=50), on("ssh://b", "b", capacity=51)], "refused"),
-    ("pool-servers", [on(LOCAL, "a", capacity=50), group(node("texts", UNKNOWN))], "undecided"),
+    ("pool-servers", [on(LOCAL, "a", capacity=50), group(NOT_DESCRIBED)], "undecided"),
     ("record-health-check", [], "passes"),
     ("record-health-check", [record(), health_check()], "passes"),
     ("record-health-check", [record("TMP01.example.org."), health_check("tmp01.Example.org")], "passes"),
@@ -142,7 +151,7 @@ def places(value: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 UNKNOWNS = [
     pytest.param(document, f"{part}/{place}" if place else part, id=f"{name}-{part}/{place}")
-    for name, document in (("node", NODE), ("redirector", redirector()))
+    for name, document in (("node", NODE), ("with-proxy", with_proxy()), ("redirector", redirector()))
     for part in ("engine", "spec")
     for place in ("", *places(document[part]))
 ]
@@ -155,6 +164,26 @@ def test_an_unknown_anywhere_in_a_group_is_undecided_and_no_violation(document: 
 
     assert found
     assert [finding.message for _, finding in found if not finding.undecided] == []
+
+
+def test_a_description_that_is_not_known_leaves_open_what_a_group_is_and_what_its_services_are_told():
+    found = list(
+        REGISTRY.findings(None, types.CONTAINER_GROUP, "x", unknown_checking_proxy(NOT_DESCRIBED), CONFIGURATION)
+    )
+
+    assert all(finding.undecided for _, finding in found)
+    assert {check.id for check, _ in found} >= {
+        *("container-group-readable", "node-guard", "node-network", "node-proof", "node-resolver"),
+        *("node-capacity", "node-quota-complete", "redirector-nodes-over-tls", "visitor-limit"),
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "everything", '"{}"', "1"])
+def test_a_description_that_is_no_object_is_refused(text: str):
+    properties = unknown_checking_proxy({**NODE, "spec": text})
+    found = REGISTRY.findings("exposure", types.CONTAINER_GROUP, "x", properties, CONFIGURATION)
+
+    assert [(check.id, finding.undecided) for check, finding in found] == [("container-group-readable", False)]
 
 
 def test_images_and_secrets_that_the_update_makes_leave_nothing_open():

@@ -1,8 +1,15 @@
-"""A group of containers as data: what each is made from, what the host grants it, in which order they go."""
+"""A group of containers: what each is made from, what the host grants it, in which order they go, how it travels."""
 
+import contextlib
 import copy
+import json
 from typing import Any, cast
 
+import pytest
+from pulumi.dynamic import DiffResult
+
+from components.docker import container_group
+from components.docker.container_group import ContainerGroup, group_text
 from runtime.container_group import (
     GroupSpec,
     container_digest,
@@ -11,6 +18,7 @@ from runtime.container_group import (
     joined_networks,
     removal_order,
 )
+from tests.unit.recording import record
 
 GROUP = cast(
     "GroupSpec",
@@ -129,3 +137,80 @@ def test_what_makes_servers_goes_before_them_and_what_guards_them_after():
 def test_a_container_is_on_its_own_networks_or_on_the_hosts():
     assert joined_networks(GROUP, "service") == {"pool-tmp01-front", "pool-tmp01-control"}
     assert joined_networks(GROUP, "guard") == {"host"}
+
+
+# The group as a resource.
+
+PROVIDER = container_group._ContainerGroupProvider()
+
+
+def properties(group: GroupSpec = GROUP, **more: Any) -> dict[str, Any]:
+    """What the engine keeps of a group that is as it should be."""
+    kept = {
+        "engine": "ssh://a",
+        "spec": group_text(group),
+        "images": IMAGES,
+        "secrets": {"token": "a"},
+        "differences": [],
+    }
+    return {**kept, **more}
+
+
+def diff(new: dict[str, Any], old: dict[str, Any] | None = None) -> DiffResult:
+    return PROVIDER.diff("pool-tmp01", old or properties(), new)
+
+
+def test_a_description_travels_as_one_text_and_comes_back_as_it_was():
+    recorder = record(
+        lambda: ContainerGroup("a", {"engine": "ssh://a", "spec": GROUP, "images": IMAGES, "secrets": {"token": "a"}})
+    )
+    [made] = [r for r in recorder.registrations if r.name == "a"]
+
+    assert json.loads(made.properties["spec"]) == GROUP
+    assert type(json.loads(made.properties["spec"])["containers"]["service"]["memory_bytes"]) is int
+
+
+def test_nothing_changes_where_only_the_order_of_keys_does():
+    turned = copy.deepcopy(GROUP)
+    turned["containers"] = dict(reversed(GROUP["containers"].items()))
+
+    assert not diff(properties(turned)).changes
+
+
+@pytest.mark.parametrize(
+    ("change", "replaces"),
+    [
+        ({"spec": group_text(changed(cpu=2.0))}, []),
+        ({"images": {**IMAGES, "node": "sha256:3"}}, []),
+        ({"secrets": {"token": "b"}}, []),
+        ({"engine": "ssh://b"}, ["engine"]),
+        ({"spec": group_text(cast("GroupSpec", {**GROUP, "group": "tmp02"}))}, ["spec"]),
+        ({"spec": group_text(cast("GroupSpec", {**GROUP, "stack": "lab"}))}, ["spec"]),
+    ],
+)
+def test_another_engine_or_name_is_another_group_and_all_else_is_put_right(change: dict[str, Any], replaces: list[str]):
+    found = diff(properties(**change))
+
+    assert found.changes
+    assert found.replaces == replaces
+
+
+def test_what_a_refresh_found_wrong_is_put_right():
+    found = diff(properties(), properties(differences=["container guard is missing"]))
+
+    assert found.changes
+    assert found.replaces == []
+
+
+def test_an_engine_is_given_the_group_that_was_described(monkeypatch: pytest.MonkeyPatch):
+    given: list[Any] = []
+    monkeypatch.setattr(container_group, "engine_client", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(container_group, "deploy", lambda _client, spec, *_: given.append(spec))
+
+    made = PROVIDER.create(properties())
+    updated = PROVIDER.update("pool-tmp01", properties(), properties(changed(cpu=2.0)))
+
+    assert given == [GROUP, changed(cpu=2.0)]
+    assert made.id == "pool-tmp01"
+    assert updated.outs is not None
+    assert json.loads(updated.outs["spec"]) == changed(cpu=2.0)

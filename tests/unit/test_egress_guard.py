@@ -14,13 +14,13 @@ from runtime.open_network import bridge_name
 BRIDGE = Bridge("open0", "10.213.64.0/20", NEVER_REACHED, ("10.0.0.2", "fd00::53"))
 
 
-def verdict(address: str, protocol: str = "tcp", port: int = 443) -> str:
-    """What becomes of a new connection from a server to `address`, by the rules' own order."""
-    for rule in filter_table(BRIDGE).splitlines():
+def verdict(address: str, protocol: str = "tcp", port: int = 443, bridge: Bridge = BRIDGE) -> str:
+    """What becomes of a new connection from a server to `address` beyond the bridge, by the rules' own order."""
+    for rule in filter_table(bridge).splitlines():
         words = rule.split()
-        if not rule.startswith(f"-A {BRIDGE.chain}-OUT ") or "conntrack" in words or "-o" in words or "!" in words:
+        if not rule.startswith(f"-A {bridge.chain}-OUT ") or "conntrack" in words or "-o" in words or "!" in words:
             continue
-        if ipaddress.ip_address(address) not in ipaddress.ip_network(words[words.index("-d") + 1]):
+        if "-d" in words and ipaddress.ip_address(address) not in ipaddress.ip_network(words[words.index("-d") + 1]):
             continue
         if "-p" in words and (words[words.index("-p") + 1], words[words.index("--dport") + 1]) != (protocol, str(port)):
             continue
@@ -55,11 +55,13 @@ def test_a_private_resolver_of_the_host_answers_names_and_nothing_else():
     assert verdict("10.0.0.3", "udp", 53) == "DROP"
 
 
-def test_the_host_and_neighbours_get_nothing_but_answers():
+def test_the_host_answers_names_where_it_is_its_own_name_server_and_neighbours_get_nothing_but_answers():
     rules = filter_table(BRIDGE).splitlines()
 
     assert [rule for rule in rules if rule.startswith(f"-A {BRIDGE.chain}-HOST")] == [
         f"-A {BRIDGE.chain}-HOST -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+        f"-A {BRIDGE.chain}-HOST -d 10.0.0.2 -p udp --dport 53 -j RETURN",
+        f"-A {BRIDGE.chain}-HOST -d 10.0.0.2 -p tcp --dport 53 -j RETURN",
         f"-A {BRIDGE.chain}-HOST -j DROP",
     ]
     assert f"-A {BRIDGE.chain}-OUT -o open0 -j DROP" in rules
@@ -111,3 +113,45 @@ def test_where_everything_is_forbidden_so_are_the_hosts_name_servers():
 
     assert (closed.gates, closed.resolvers) == (("10.1.0.2",), ())
     assert opened.resolvers == ("10.0.0.2",)
+
+
+PORTS = Bridge("open0", "10.213.64.0/20", NEVER_REACHED, ("10.0.0.2",), ports=(443, 8080))
+
+
+@pytest.mark.parametrize(("port", "expected"), [(443, "RETURN"), (8080, "RETURN"), (80, "DROP"), (22, "DROP")])
+def test_named_ports_of_public_addresses_pass_and_no_others(port: int, expected: str):
+    assert verdict("1.1.1.1", "tcp", port, PORTS) == expected
+    assert verdict("1.1.1.1", "udp", port, PORTS) == "DROP"
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "168.63.129.16", "10.0.0.1", "192.168.1.1", "127.0.0.1"])
+def test_a_named_port_opens_no_address_that_is_never_reached(address: str):
+    assert verdict(address, "tcp", 443, PORTS) == "DROP"
+
+
+def test_names_are_asked_of_the_hosts_name_server_alone_where_ports_are_named():
+    assert verdict("10.0.0.2", "udp", 53, PORTS) == "RETURN"
+    assert verdict("9.9.9.9", "udp", 53, PORTS) == "DROP"
+
+
+def test_every_server_reaches_a_proxy_on_its_port_and_the_proxy_none_by_itself():
+    bridge = parse_bridge(
+        ["--gate=10.1.3.254", "--egress-proxy=10.1.3.251:3128", "open0", "10.1.0.0/22", "0.0.0.0/0", "::/0"], ""
+    )
+    rules = [rule.removeprefix(f"-A {bridge.chain}-OUT ") for rule in filter_table(bridge).splitlines()]
+    ways = [rule for rule in rules if "10.1.3.251" in rule]
+
+    assert ways == [
+        "-s 10.1.0.0/22 -d 10.1.3.251 -o open0 -p tcp --dport 3128 -j ACCEPT",
+        "-s 10.1.3.251 -o open0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    ]
+    answers = "-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"
+    assert max(map(rules.index, ways)) < rules.index(answers) < rules.index("-o open0 -j DROP")
+    assert (bridge.gates, bridge.forbidden) == (("10.1.3.254",), ("0.0.0.0/0", "::/0"))
+
+
+def test_ports_are_read_and_what_is_no_number_is_refused():
+    assert parse_bridge(["--port=443", "--port=22", "open0", "10.1.0.0/22", "10.0.0.0/8"], "").ports == (443, 22)
+    for wrong in ("--port=https", "--egress-proxy=10.1.3.251"):
+        with pytest.raises(ValueError, match="invalid literal"):
+            parse_bridge([wrong, "open0", "10.1.0.0/22"], "")

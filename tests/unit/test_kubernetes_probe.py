@@ -24,7 +24,6 @@ from components.egress import NEVER_REACHED, EgressProfile, check_egress
 from components.kubernetes.isolation import EgressRules, deny_all_policy, user_egress_policy
 from components.kubernetes.probe import (
     KUBERNETES_API,
-    NOT_LISTED,
     PROBE_ROOM,
     EgressProbe,
     EgressProbeArgs,
@@ -33,7 +32,14 @@ from components.kubernetes.probe import (
     job_spec,
     probe_document,
 )
-from components.probe_destinations import METADATA_SERVICES, PRIVATE_NEIGHBOURS, PROBE_SOURCE, Destination, destination
+from components.probe_destinations import (
+    METADATA_SERVICES,
+    NOT_LISTED,
+    PRIVATE_NEIGHBOURS,
+    PROBE_SOURCE,
+    Destination,
+    destination,
+)
 from policies.network_policies import Union
 from runtime.egress_probe import __main__ as egress_probe
 from tests.unit.kubernetes_pods import assert_restricted, assert_within

@@ -9,8 +9,9 @@ import requests
 from docker.errors import APIError, NotFound
 
 from components.docker import pool_preflight
+from components.docker.pool_arguments import TmpnbNodePoolArgs
+from components.docker.pool_plan import engine_shares
 from components.docker.pool_preflight import EngineShare, image_mistake, memory_mistakes, require_engines
-from components.tmpnb_node_pool import TmpnbNodePoolArgs, engine_shares
 
 TWO_ENGINES: TmpnbNodePoolArgs = {
     "nodes": [

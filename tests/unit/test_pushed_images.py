@@ -91,6 +91,9 @@ def test_a_pool_of_temporary_notebooks_gets_the_images_that_nodes_elsewhere_pull
     }
     written = yaml.safe_load(with_references(text, dict.fromkeys(images, HUB)))["config"]
     assert written["hubstack:tmpnb"]["nodeImage"] == HUB
+    domains = {**yaml.safe_load(text)["config"], "hubstack:egressDomains": ["pypi.org"]}
+    more = set(images_of_stack(domains, rootfs=True)) - set(images)
+    assert more == {"tmpnb.egressProxyImage"}
 
 
 @pytest.mark.parametrize(

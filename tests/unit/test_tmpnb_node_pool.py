@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components import EgressProfile, TmpnbNodePool
-from components.docker.tmpnb_node import nodes_in, plan_node
-from components.tmpnb_node_pool import check_tmpnb_node_pool
+from components import TmpnbNodePool
+from components.docker.pool_checks import check_tmpnb_node_pool
+from components.docker.tmpnb_plan import nodes_in, plan_node
+from components.tmpnb_node_pool import node_token
 from tests.unit.recording import Recorder, Registration, record
 
 GROUP = "pulumi-python:dynamic/docker:ContainerGroup"
@@ -36,7 +37,11 @@ def groups(recorder: Recorder) -> dict[str, Registration]:
 
 
 def spec(recorder: Recorder, name: str = "pool-tmp01") -> dict[str, Any]:
-    return groups(recorder)[name].properties["spec"]
+    return described(groups(recorder)[name])
+
+
+def described(group: Registration) -> dict[str, Any]:
+    return json.loads(group.properties["spec"])
 
 
 def settings(recorder: Recorder, name: str = "pool-tmp01") -> dict[str, Any]:
@@ -117,13 +122,6 @@ def test_servers_are_on_a_bridge_without_a_way_to_each_other_or_out():
     assert gates == {node["containers"][name]["networks"]["servers"]["address"] for name in ("proxy", "service")}
 
 
-def test_an_open_pool_reaches_public_addresses_alone():
-    command = spec(build(egressProfile=EgressProfile.OPEN))["containers"]["egress-guard"]["command"]
-
-    assert {"169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"} <= set(command)
-    assert "0.0.0.0/0" not in command
-
-
 def test_the_engines_socket_goes_to_the_service_alone_and_the_hosts_network_to_the_guard():
     containers = spec(build())["containers"]
 
@@ -157,7 +155,7 @@ def test_the_proxys_api_is_on_a_network_that_only_the_service_shares():
 
 def test_everything_has_limits():
     for group in groups(build()).values():
-        for name, one in group.properties["spec"]["containers"].items():
+        for name, one in described(group)["containers"].items():
             assert one["memory_bytes"] > 0, name
             assert one["cpu"] > 0, name
             assert one["processes"] > 0, name
@@ -166,7 +164,17 @@ def test_everything_has_limits():
 def test_tokens_and_keys_are_secrets_and_in_no_text():
     for group in groups(build()).values():
         assert "4dabf18193072939515e22adb298388d" in json.dumps(group.properties["secrets"])
-        assert "generated-secret" not in json.dumps(group.properties["spec"])
+        assert "generated-secret" not in group.properties["spec"]
+
+
+def test_each_node_has_a_proxy_token_of_its_own_that_comes_from_one_key():
+    recorder = build()
+    tokens = {group.properties["secrets"]["value"].get("proxy-token") for group in groups(recorder).values()}
+
+    assert tokens == {None, node_token("tmp01", "generated-secret"), node_token("tmp02", "generated-secret")}
+    assert node_token("tmp01", "a") != node_token("tmp01", "b")
+    random = [r.name for r in recorder.registrations if r.type == "random:index/randomPassword:RandomPassword"]
+    assert sorted(random) == ["pool-admin-token", "pool-proxy-key"]
 
 
 def test_a_node_may_differ_in_capacity_and_quota():

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ from runtime.tmpnb_node.keeper import GUARD_TRUSTED_SECONDS, LIST_SECONDS, LOOK_
 from runtime.tmpnb_node.pool import Refusal
 from runtime.tmpnb_node.retirement import UNUSED_AGE, Ended
 from runtime.tmpnb_node.routes import stray
-from runtime.tmpnb_node.starts import LONGEST_WAIT_SECONDS, wait_seconds
+from runtime.tmpnb_node.starts import KERNEL_SECONDS, LONGEST_WAIT_SECONDS, wait_seconds
 from runtime.tmpnb_node.troubles import Part
 from tests.unit.tmpnb_node import GUARD, NOW, SERVICE, WELL, Box, Service, World, quota
 
-Act = Callable[[World], Awaitable[None]]
+Act = Callable[[World], Coroutine[Any, Any, None]]
 
 
 def play(folder: Path, act: Act) -> None:
@@ -79,6 +79,70 @@ def test_a_server_is_ready_when_it_answers_its_token_and_has_a_route(tmp_path: P
         other.routes.fault = None
         await waiting.settle()
         assert waiting.pool.counts().available == 1
+
+    play(tmp_path, act)
+
+
+def test_a_server_is_ready_when_its_kernel_is_idle(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        world.engine.warm = {"wanted": 1, "ready": 0}
+        service = world.service(capacity=1)
+        await service.keeper.look()
+        await steps(50)
+        assert service.pool.counts().starting == 1
+        assert await service.visitor() is None
+        [box] = world.engine.boxes.values()
+        box.warm = {"wanted": 1, "ready": 1}
+        await service.settle()
+        assert service.pool.counts().available == 1
+        assert problems(service) == {}
+
+    play(tmp_path, act)
+
+
+def test_a_server_whose_kernel_does_not_come_counts_without_it_and_it_is_told(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        world.engine.warm = {"wanted": 1, "ready": 0}
+        service = world.service(capacity=1)
+        await service.look()
+        assert service.pool.counts().available == 1
+        assert world.clock.seconds() == pytest.approx(KERNEL_SECONDS, abs=1)
+        late = "a server's kernel was not idle within 30 s: its visitor will wait for one"
+        assert problems(service) == {"kernels": late}
+        assert service.pool.refusal() is None
+
+        [used] = await take(service, 1)
+        world.engine.warm = {"wanted": 1, "ready": 1}
+        world.engine.boxes[used].running = False
+        await service.later(LIST_SECONDS)
+        assert service.pool.counts().available == 1
+        assert problems(service) == {}
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize("told", [{}, [], 1, {"wanted": "1", "ready": None}, b"[", b"[" * 10_000])
+def test_an_image_that_means_something_else_by_warm_kernels_is_not_waited_for(tmp_path: Path, told: Any) -> None:
+    async def act(world: World) -> None:
+        world.engine.warm = told
+        service = world.service(capacity=1)
+        await service.look()
+        assert service.pool.counts().available == 1
+        assert world.clock.seconds() < 1
+
+    play(tmp_path, act)
+
+
+def test_a_server_that_ends_while_its_kernel_starts_is_replaced(tmp_path: Path) -> None:
+    async def act(world: World) -> None:
+        world.engine.warm = {"wanted": 1, "ready": 0}
+        service = world.service(capacity=1)
+        await service.keeper.look()
+        await steps(50)
+        next(iter(world.engine.boxes.values())).running = False
+        await service.settle()
+        assert world.clock.seconds() < KERNEL_SECONDS / 2
+        assert problems(service) == {"starts": "a server ended with exit code 7 instead of coming up"}
 
     play(tmp_path, act)
 

@@ -110,6 +110,26 @@ def test_as_many_kernels_as_asked_for_run_before_anybody_asks():
     asyncio.run(scenario())
 
 
+def test_it_is_told_how_many_kernels_answer_by_now():
+    async def scenario() -> None:
+        kernels = Kernels(2, pause_seconds=10)
+        kernels.may_answer.clear()
+        kernels.pool.open()
+        await turns()
+        assert (kernels.pool.size, kernels.pool.ready) == (2, 0)
+        kernels.may_answer.set()
+        await turns()
+        assert kernels.pool.ready == 2
+        await kernels.pool.take()
+        assert kernels.pool.ready == 1
+        kernels.failing = True
+        await asyncio.sleep(15)
+        assert kernels.started == 3, "one that could not be started does not count"
+        assert (kernels.pool.size, kernels.pool.ready) == (2, 1)
+
+    run_without_waiting(scenario())
+
+
 @given(size=st.integers(0, 5), requests=st.integers(0, 10))
 def test_nobody_gets_the_kernel_of_somebody_else(size: int, requests: int):
     async def scenario() -> None:

@@ -100,6 +100,8 @@ class Box:
     running: bool = True
     answers: bool = True
     report: dict[str, Any] = field(default_factory=dict)
+    warm: dict[str, Any] | bytes | None = None
+    """What it says of the kernels that it starts ahead; None for an image that starts none."""
 
 
 class MemoryEngine:
@@ -115,6 +117,8 @@ class MemoryEngine:
         self.started = 0
         self.silent = False
         """Whether servers that are started from now on never answer."""
+        self.warm: dict[str, Any] | bytes | None = None
+        """What servers that are started from now on say of the kernels that they start ahead."""
         self.starting = self.most_starting = 0
         self.making: set[str] = set()
 
@@ -153,7 +157,7 @@ class MemoryEngine:
             await self._ask("start")
             self.started += 1
             address = f"10.0.{self.started // 250}.{self.started % 250 + 1}"
-            self.boxes[server.id] = Box(server, address, answers=not self.silent)
+            self.boxes[server.id] = Box(server, address, answers=not self.silent, warm=self.warm)
             await asyncio.sleep(0)
             return address
         finally:
@@ -178,7 +182,10 @@ class MemoryEngine:
         if headers["Authorization"] != f"token {box.server.token}" or not parts.path.startswith(box.server.path):
             return 403, b""
         what = parts.path.rsplit("/", 1)[1]
-        given = {"kernels": [], "terminals": [], "status": {"last_activity": NOW.isoformat()}, **box.report}
+        if what == "warm-kernels" and box.warm is None:
+            return 404, b""
+        empty: dict[str, Any] = {"kernels": [], "terminals": [], "status": {"last_activity": NOW.isoformat()}}
+        given = {**empty, "warm-kernels": box.warm, **box.report}
         return 200, given[what] if isinstance(given[what], bytes) else json.dumps(given[what]).encode()
 
 

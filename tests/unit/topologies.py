@@ -2,7 +2,15 @@
 
 from collections.abc import Callable
 
-from components import Ec2HubCluster, EphemeralHub, NotebookPlatform, SwarmCluster, SwarmClusterArgs, TmpnbNodePool
+from components import (
+    Ec2HubCluster,
+    EphemeralHub,
+    NotebookPlatform,
+    SwarmCluster,
+    SwarmClusterArgs,
+    TmpnbNodePool,
+    TmpnbNodePoolArgs,
+)
 from components.kubernetes.chart_values import FrontKind
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -21,6 +29,21 @@ SWARM_ON_EC2: SwarmClusterArgs = {
         "monthlyBudget": 100,
         "budgetEmail": "owner@example.org",
     },
+}
+
+TMPNB_ON_EC2: TmpnbNodePoolArgs = {
+    "nodes": [
+        {"name": "tmp01"},
+        {"name": "tmp02", "instanceType": "m6i.large", "capacity": 2},
+        {"name": "tmp03", "engine": "ssh://ops@203.0.113.7", "address": "203.0.113.7"},
+    ],
+    "capacity": 8,
+    "domain": "tmp.example.org",
+    "email": "owner@example.org",
+    "nodeImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/hubstack/tmpnb-node@{DIGEST}",
+    "redirectorImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/hubstack/redirector@{DIGEST}",
+    "notebookImage": f"123456789012.dkr.ecr.us-east-1.amazonaws.com/hubstack/notebook@{DIGEST}",
+    "ec2": {"zone": "example.org", "zones": 3, "monthlyBudget": 100, "budgetEmail": "owner@example.org"},
 }
 
 TOPOLOGIES: dict[str, Callable[[], object]] = {
@@ -64,4 +87,5 @@ TOPOLOGIES: dict[str, Callable[[], object]] = {
     "tmpnb": lambda: TmpnbNodePool(
         "lab", {"nodes": [{"name": "tmp01"}, {"name": "tmp02", "capacity": 8, "userQuota": {"memory": "2G"}}]}
     ),
+    "tmpnb on EC2": lambda: TmpnbNodePool("lab", TMPNB_ON_EC2),
 }
