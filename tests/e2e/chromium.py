@@ -1,15 +1,20 @@
 """A headless Chromium for tests that need a person's eyes and hands."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.e2e.quiet_network import quiet_network
+
+T = TypeVar("T")
 
 DRIVER, BROWSER = Path("/usr/bin/chromedriver"), Path("/usr/bin/chromium")
 
@@ -61,3 +66,19 @@ def chromium(profile: Path, hosts: Mapping[str, str] | None = None) -> Iterator[
 def text_of(browser: webdriver.Chrome, selector: str) -> str:
     """The text of all elements that a CSS selector finds."""
     return " ".join(element.text for element in browser.find_elements("css selector", selector))
+
+
+def wait_for(browser: webdriver.Chrome, what: str, holds: Callable[[webdriver.Chrome], T], seconds: float) -> T:
+    """Wait until the answer is true, and return it; else the test fails with what the browser shows.
+
+    Args:
+        browser: it shows the page or is about to.
+        what: what is waited for, for the message.
+        holds: what is asked of it.
+        seconds: after which the test fails.
+    """
+    try:
+        return WebDriverWait(browser, seconds).until(holds)
+    except TimeoutException:
+        shown = f"{browser.current_url}:\n{text_of(browser, 'body')}\n{browser.get_log('browser')}"
+        pytest.fail(f"{what}: not within {seconds:.0f} s at {shown}")

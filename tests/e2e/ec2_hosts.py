@@ -24,6 +24,7 @@ from typing import Any
 
 import docker
 import pytest
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import ThreadedMotoServer
 
 from components.docker.build_context import cache_folder, cached
@@ -367,6 +368,8 @@ def region(packages: Sequence[str] = (), options: Sequence[str] = ()) -> Iterato
     image = machine_image(packages)
     name = f"hubstack-ec2-{secrets.token_hex(4)}"
     gateway = _make_network(name)
+    # What an earlier simulator of this process held would be in this one as well, its hosts included.
+    moto_api_backend.reset()
     server = ThreadedMotoServer(ip_address=gateway, port=0, verbose=False)
     try:
         server.start()

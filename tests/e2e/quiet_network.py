@@ -5,7 +5,7 @@ Chromium does (ERR_NETWORK_CHANGED), and tests beside it make and remove network
 
 import ctypes
 import ipaddress
-import os
+import secrets
 import socket
 import struct
 import subprocess
@@ -45,9 +45,13 @@ def quiet_network(hosts: Mapping[str, str] | None = None) -> Iterator[QuietNetwo
     Args:
         hosts: addresses of names that no resolver knows.
     """
-    namespace = f"quiet-{os.getpid()}-{threading.get_native_id()}"
+    namespace = f"quiet-{secrets.token_hex(4)}"
     _run("netns", "add", namespace)
     try:
+        # IPv6 gives links addresses of their own a few seconds later, which is a change.
+        for links in ("all", "default"):
+            setting = Path("/proc/sys/net/ipv6/conf", links, "disable_ipv6")
+            _run("netns", "exec", namespace, "sh", "-c", f"[ ! -e {setting} ] || echo 1 >{setting}")
         _run("-n", namespace, "link", "set", "lo", "up")
         # With the loopback alone a browser says that it is offline.
         _run("-n", namespace, "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.e2e.chromium import chromium, text_of
+from tests.e2e.chromium import chromium, text_of, wait_for
 from tests.e2e.hub_client import HubUser
 from tests.e2e.jupyterlab import run_cell
 from tests.stacks import ROOT, Stack
@@ -27,7 +26,7 @@ def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: we
     browser.find_element(By.ID, "username_input").send_keys("user6")
     browser.find_element(By.ID, "password_input").send_keys(outputs["password"])
     browser.find_element(By.ID, "login_submit").click()
-    WebDriverWait(browser, 180).until(lambda b: "/user/user6/" in b.current_url)
+    wait_for(browser, "the server opens", lambda b: "/user/user6/" in b.current_url, 180)
 
     assert run_cell(browser, "print('six times seven is', 6 * 7)") == "six times seven is 42"
     assert text_of(browser, ".Toastify__toast") == "", "nothing pops up over the notebook"

@@ -106,6 +106,7 @@ def test_quotas_hold_and_who_breaks_them_breaks_nothing_else(visitor: Visitor, p
         "            time.sleep(3); os._exit(0)\n        n += 1\nexcept BlockingIOError:\n    print('stopped at', n)\n"
     )
     assert "stopped at" in visitor.python(bomb)[1]
+    until("the bomb's processes have ended", lambda: visitor.run("true")[0] == 0)
     assert visitor.python("x = bytearray(2 * 1024 ** 3); print(len(x))")[0] == 137
     assert visitor.api("status").status_code == 200, "the server itself lives on"
     assert pool.get("/health").status_code == 200

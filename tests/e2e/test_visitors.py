@@ -18,12 +18,11 @@ import pytest
 import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
 from components.content_links import git_pull_link
 from components.kubernetes.chart_values import HubSecrets, chart_values
 from components.kubernetes.hub_arguments import hub_chart
-from tests.e2e.chromium import chromium, text_of
+from tests.e2e.chromium import chromium, text_of, wait_for
 from tests.stacks import ROOT
 
 PASSWORD = "a password of all visitors"
@@ -65,14 +64,14 @@ def running(folder: Path) -> Iterator[str]:
             stderr=log,
         )
     try:
-        wait_for(given["url"], process, folder / "log")
+        wait_for_hub(given["url"], process, folder / "log")
         yield given["url"]
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for_hub(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(requests.ConnectionError):
@@ -97,7 +96,7 @@ def log_in(browser: webdriver.Chrome, password: str) -> None:
 
 def served(browser: webdriver.Chrome) -> dict[str, str]:
     """What the visitor's server answered, once it runs."""
-    WebDriverWait(browser, 60).until(lambda b: "/user/" in b.current_url and text_of(b, "body").startswith("{"))
+    wait_for(browser, "a server", lambda b: "/user/" in b.current_url and text_of(b, "body").startswith("{"), 60)
     return json.loads(text_of(browser, "body"))
 
 
@@ -116,7 +115,8 @@ def test_a_wrong_password_is_refused_with_a_message_and_the_right_one_lets_in(hu
 
         log_in(browser, "a wrong password")
 
-        assert text_of(browser, ".login_error") == "That is not the password."
+        told = wait_for(browser, "the password is refused", lambda b: text_of(b, ".login_error"), 60)
+        assert told == "That is not the password."
         assert "/hub/login" in browser.current_url
 
         log_in(browser, PASSWORD)

@@ -120,11 +120,16 @@ class Cluster:
         from httpx2 import ConnectError
 
         words = ["sh", "-c", f"{command} 2>&1"]
-        try:
-            done = self.client().exec(pod, namespace=namespace, command=words, stdout=True, timeout=limit)
-        except ConnectError:
-            # Nothing ran yet; where much else runs, a connection does not always come about at once.
-            done = self.client().exec(pod, namespace=namespace, command=words, stdout=True, timeout=limit)
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                done = self.client().exec(pod, namespace=namespace, command=words, stdout=True, timeout=limit)
+                break
+            except ConnectError:
+                # Nothing ran yet; where much else runs, a connection does not always come about at once.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
         return str(done.stdout or "")
 
     @contextmanager

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.e2e.chromium import chromium, text_of
+from tests.e2e.chromium import chromium, text_of, wait_for
 from tests.e2e.jupyterlab import run_cell
 from tests.engine import hub_image
 from tests.engine.cluster import Cluster, until
@@ -94,13 +93,14 @@ def hub(
 
 
 def log_in(browser: webdriver.Chrome, password: str) -> None:
-    WebDriverWait(browser, SLOW_SECONDS).until(lambda b: b.find_elements(By.NAME, "password"))[0].send_keys(password)
+    fields = wait_for(browser, "a password is asked for", lambda b: b.find_elements(By.NAME, "password"), SLOW_SECONDS)
+    fields[0].send_keys(password)
     browser.find_element(By.ID, "login_submit").click()
 
 
 def user_of(browser: webdriver.Chrome) -> str:
     """The user whose server the browser sees, once it has started."""
-    WebDriverWait(browser, SLOW_SECONDS).until(lambda b: "/user/" in b.current_url and "/lab" in b.current_url)
+    wait_for(browser, "a server opens", lambda b: "/user/" in b.current_url and "/lab" in b.current_url, SLOW_SECONDS)
     return browser.current_url.partition("/user/")[2].partition("/")[0]
 
 
@@ -115,7 +115,8 @@ def test_a_visitor_gets_in_by_the_password_alone_and_runs_a_cell(cluster: Cluste
     with hub.visitor(tmp_path) as browser:
         browser.get(f"https://{DOMAIN}/")
         log_in(browser, "a wrong password")
-        assert text_of(browser, ".login_error") == "That is not the password."
+        told = wait_for(browser, "the password is refused", lambda b: text_of(b, ".login_error"), SLOW_SECONDS)
+        assert told == "That is not the password."
         assert servers(cluster, hub) == []
 
         log_in(browser, hub.password)
