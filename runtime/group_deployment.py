@@ -87,11 +87,13 @@ def ensure_image(client: docker.APIClient, image: str) -> None:
         client.inspect_image(image)
     except NotFound:
         try:
-            client.pull(image)
+            # An engine that has begun to answer tells of what goes wrong then in its answer alone.
+            mistakes = [step["error"] for step in client.pull(image, stream=True, decode=True) if "error" in step]
         except APIError as error:
-            raise DeploymentError(
-                f"the image {image} is not on this engine and cannot be pulled: {error.explanation}"
-            ) from error
+            mistakes = [str(error.explanation)]
+        if mistakes:
+            reason = "; ".join(mistakes)
+            raise DeploymentError(f"the image {image} is not on this engine and cannot be pulled: {reason}") from None
 
 
 def differences(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str]) -> list[str]:

@@ -14,8 +14,9 @@ from docker.errors import DockerException
 
 from components.docker.labels import STACK_LABEL
 from components.docker.overlay import RangeInUse
+from components.docker.ssh_tunnel import ssh_tunnel
 
-LOCAL_SCHEME = "unix://"
+LOCAL_SCHEME, SSH_SCHEME, TCP_SCHEME = "unix://", "ssh://", "tcp://"
 ENGINE_API_TIMEOUT_SECONDS = 60
 
 
@@ -27,23 +28,57 @@ class EngineUnreachableError(Exception):
 def engine_client(engine: str) -> Generator[docker.APIClient]:
     """A client of the engine at `engine`: `unix:///var/run/docker.sock`, `ssh://user@host` or `tcp://host:2376`.
 
-    An engine over TCP is asked over TLS alone, with the certificates in the folder that `DOCKER_CERT_PATH` names, as
-    Docker's own client does.
+    An engine over TCP is asked over TLS alone, with the certificates in the folder that `DOCKER_CERT_PATH` names, and not
+    through a proxy; one over SSH through the program `ssh`, with its own settings, as Docker's own client does.
 
     Raises:
-        EngineUnreachableError: nothing answers there, or there are no certificates for it.
+        EngineUnreachableError: nothing answers there, there are no certificates for it, one of both is not let in, or the
+            address is of another kind.
     """
-    tls = _certificates(engine) if engine.startswith("tcp://") else None
-    try:
-        client = docker.APIClient(base_url=engine, version="auto", timeout=ENGINE_API_TIMEOUT_SECONDS, tls=tls)
-    except (DockerException, OSError) as error:
+    if not engine.startswith((LOCAL_SCHEME, SSH_SCHEME, TCP_SCHEME)):
         raise EngineUnreachableError(
-            f"no Docker engine answers at {engine} ({error}); start it, or set hubstack:engine to one that runs"
-        ) from error
-    try:
+            f"{engine!r} is no engine's address: hubstack:engine is unix:///var/run/docker.sock, ssh://user@host or "
+            "tcp://host:2376"
+        )
+    with contextlib.ExitStack() as opened:
+        tunnel, tls = None, None
+        if engine.startswith(SSH_SCHEME):
+            if not shutil.which("ssh"):
+                raise EngineUnreachableError(f"{engine} is asked through the program ssh, which is missing: install it")
+            tunnel = opened.enter_context(ssh_tunnel(engine))
+        elif engine.startswith(TCP_SCHEME):
+            tls = _certificates(engine)
+        base_url = tunnel.address if tunnel else engine
+        try:
+            client = docker.APIClient(base_url=base_url, version="auto", timeout=ENGINE_API_TIMEOUT_SECONDS, tls=tls)
+        except (DockerException, OSError) as error:
+            reason = (tunnel and tunnel.complaints()) or error
+            raise EngineUnreachableError(
+                f"no Docker engine answers at {engine} ({reason}); {_advice(engine)}"
+            ) from error
+        opened.callback(client.close)
+        if tunnel:
+            tunnel.serve(client)
         yield client
-    finally:
-        client.close()
+
+
+def _advice(engine: str) -> str:
+    if engine.startswith(SSH_SCHEME):
+        return (
+            f"`docker --host {engine} version` must work and ask for nothing: a key, a known host, rights on its engine"
+        )
+    if engine.startswith(TCP_SCHEME):
+        return "correct the address, or the certificates in DOCKER_CERT_PATH: the engine and this side must know each other's"
+    return "start it, or set hubstack:engine to one that runs"
+
+
+class _EngineTls(docker.tls.TLSConfig):
+    """Believes the authority of the engine's certificates alone."""
+
+    def configure_client(self, client: docker.APIClient) -> None:
+        """Have a client use the certificates, and not what the environment names, which requests would prefer to them."""
+        super().configure_client(client)
+        client.trust_env = False
 
 
 def _certificates(engine: str) -> docker.tls.TLSConfig:
@@ -54,7 +89,7 @@ def _certificates(engine: str) -> docker.tls.TLSConfig:
             f"{engine} is asked over TLS alone: set DOCKER_CERT_PATH to the folder with its ca.pem, cert.pem and key.pem"
         )
     pair = (str(files["cert"]), str(files["key"]))
-    return docker.tls.TLSConfig(client_cert=pair, ca_cert=str(files["ca"]), verify=True)
+    return _EngineTls(client_cert=pair, ca_cert=str(files["ca"]), verify=True)
 
 
 def section(document: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -70,6 +70,8 @@ def engine_mistakes(share: EngineShare) -> list[str]:
         return [str(error).replace("hubstack:engine", "the engine of its nodes (hubstack:tmpnb.nodes)")]
     except APIError as error:
         return [f"the engine at {share.engine} refused: {error.explanation}"]
+    except OSError as error:
+        return [f"the engine at {share.engine} stopped answering ({error}); try again"]
 
 
 def memory_mistakes(share: EngineShare, total_bytes: int) -> list[str]:

@@ -27,15 +27,13 @@ from tests.e2e.tmpnb_pool import new_session
 
 STACK = "hubstack-faults"
 POOL = "10.232.0.0/17"
-UPLINK = "ht-faults"
 NETWORK = "10.232.240"
 """Start of the addresses between this machine and the host."""
 
 HOST = f"{NETWORK}.10"
-VISITORS = tuple(f"{NETWORK}.{number}" for number in range(100, 140))
-"""This machine's addresses towards the host: visitors with an address each."""
+VISITORS = range(100, 140)
+"""Ends of this machine's addresses towards the host: visitors with an address each."""
 
-ROUTER = f"{NETWORK}.1"
 DISK_BYTES = 5 * 2**29
 BLOCK_BYTES = 4096
 FILL_SECONDS = 0.05
@@ -56,30 +54,31 @@ class NodeHost(LabHost):
     """A host of a node: a network of its own, a disk of its own, and an engine that can be restarted under containers."""
 
     holder: subprocess.Popen[bytes] | None = None
+    network = NETWORK
 
     @property
     def namespace(self) -> str:
-        """Its network namespace."""
+        """Its network namespace, and this machine's end of its cable."""
         return f"ht-{self.name}"
 
     @property
     def address(self) -> str:
         """Where this machine reaches it."""
-        return HOST
+        return f"{self.network}.10"
 
     def connect(self) -> None:
         """Make its network, with a cable to this machine alone, and its disk."""
         disconnect(self.namespace)
         run("ip", "netns", "add", self.namespace)
-        run("ip", "link", "add", UPLINK, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
-        for address in (ROUTER, *VISITORS):
-            run("ip", "address", "add", f"{address}/24", "dev", UPLINK)
-        run("ip", "link", "set", UPLINK, "up")
+        run("ip", "link", "add", self.namespace, "type", "veth", "peer", "name", "eth0", "netns", self.namespace)
+        for number in (1, *VISITORS):
+            run("ip", "address", "add", f"{self.network}.{number}/24", "dev", self.namespace)
+        run("ip", "link", "set", self.namespace, "up")
         for command in (
             ("link", "set", "lo", "up"),
-            ("address", "add", f"{HOST}/24", "dev", "eth0"),
+            ("address", "add", f"{self.address}/24", "dev", "eth0"),
             ("link", "set", "eth0", "up"),
-            ("route", "add", "default", "via", ROUTER),
+            ("route", "add", "default", "via", f"{self.network}.1"),
         ):
             run("ip", "-n", self.namespace, *command)
         self.data.mkdir(parents=True)
@@ -104,18 +103,21 @@ class NodeHost(LabHost):
             assert self.holder.stdout
             assert self.holder.stdout.readline() == b"ready\n"
         paths = f"--data-root={self.data} --exec-root=/run/engine --pidfile=/run/engine.pid".split()
+        self.engine = self.within("dockerd", *paths, "-H", "unix:///run/docker.sock", "-H", self.socket, *options)
+        self.wait_until_it_answers()
+
+    def within(self, *command: str) -> subprocess.Popen[bytes]:
+        """A program on the host, which was started before; it ends with the host at the latest."""
+        assert self.holder
+        namespaces = (f"--net=/run/netns/{self.namespace}", f"--mount=/proc/{self.holder.pid}/ns/mnt")
         with (self.folder / "log").open("ab") as log:
-            self.engine = subprocess.Popen(
-                [
-                    *("nsenter", f"--net=/run/netns/{self.namespace}", f"--mount=/proc/{self.holder.pid}/ns/mnt"),
-                    *("dockerd", *paths, "-H", "unix:///run/docker.sock", "-H", self.socket, *options),
-                ],
+            return subprocess.Popen(
+                ["nsenter", *namespaces, *command],
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self.wait_until_it_answers()
 
     @contextmanager
     def full_disk(self) -> Iterator[None]:
@@ -154,7 +156,7 @@ class NodeHost(LabHost):
 
 def disconnect(namespace: str) -> None:
     """Take the cable and the network away."""
-    subprocess.run(["ip", "link", "delete", UPLINK], check=False, capture_output=True)
+    subprocess.run(["ip", "link", "delete", namespace], check=False, capture_output=True)
     subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
 
 
@@ -265,7 +267,7 @@ class SourceAdapter(HTTPAdapter):
 class Visitor:
     """Somebody with an address of their own who came to a node and got a server."""
 
-    addresses = itertools.cycle(VISITORS)
+    addresses = itertools.cycle(f"{NETWORK}.{number}" for number in VISITORS)
 
     def __init__(self, node: Node) -> None:
         """Come, and follow where it leads."""

@@ -1,5 +1,6 @@
 """What stands in the way of a pool on its engines."""
 
+import contextlib
 from typing import Any, cast
 
 import docker
@@ -95,3 +96,35 @@ def test_an_engine_over_tcp_is_never_asked_without_tls(monkeypatch: pytest.Monke
     [mistake] = pool_preflight.engine_mistakes(EngineShare("tcp://127.0.0.1:1", "pool", (), (), (), "10.217.0.0/16"))
 
     assert "DOCKER_CERT_PATH" in mistake
+
+
+@pytest.mark.parametrize(
+    "engine", ["http://127.0.0.1:1", "127.0.0.1:1", "TCP://127.0.0.1:1", "https://127.0.0.1:1", ""]
+)
+def test_an_engine_by_another_kind_of_address_is_not_asked(engine: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(docker, "APIClient", lambda **_options: pytest.fail("asked"))
+
+    [mistake] = pool_preflight.engine_mistakes(EngineShare(engine, "pool", (), (), (), "10.217.0.0/16"))
+
+    assert f"{engine!r} is no engine's address" in mistake
+    assert "hubstack:tmpnb.nodes" in mistake
+
+
+def test_an_engine_that_goes_away_while_it_is_asked_is_named(monkeypatch: pytest.MonkeyPatch):
+    class GoneAway:
+        def info(self) -> dict[str, Any]:
+            raise requests.ConnectionError("reset by peer")
+
+    monkeypatch.setattr(pool_preflight, "engine_client", lambda _engine: contextlib.nullcontext(GoneAway()))
+
+    assert pool_preflight.engine_mistakes(share("ssh://ops@tmp03.example.org")) == [
+        "the engine at ssh://ops@tmp03.example.org stopped answering (reset by peer); try again"
+    ]
+
+
+def test_an_engine_over_ssh_needs_the_program_ssh(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    [mistake] = pool_preflight.engine_mistakes(EngineShare("ssh://ops@a", "pool", (), (), (), "10.217.0.0/16"))
+
+    assert mistake == "ssh://ops@a is asked through the program ssh, which is missing: install it"

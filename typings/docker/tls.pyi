@@ -1,3 +1,5 @@
+from docker import APIClient
+
 class TLSConfig:
     def __init__(
         self,
@@ -5,3 +7,4 @@ class TLSConfig:
         ca_cert: str | None = None,
         verify: bool | None = None,
     ) -> None: ...
+    def configure_client(self, client: APIClient) -> None: ...
