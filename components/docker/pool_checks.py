@@ -96,17 +96,20 @@ def _check_images(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDeta
     for key in ("nodeImage", "redirectorImage", "notebookImage", "egressProxyImage"):
         image = str(args.get(key, ""))
         users = on_other_engines.get(key)
-        if image and "sha256:" not in image:
-            errors.append({"property_path": key, "reason": f"{image} is not pinned; name it by digest (name@sha256:…)"})
+        errors += _unpinned(key, image)
         if not image and users:
             reason = f"{', '.join(users)} pull it by digest from a registry; `make push` builds and pushes it"
             errors.append({"property_path": key, "reason": reason})
     for number, node in enumerate(args["nodes"]):
-        image = node.get("image", "")
-        if image and "sha256:" not in image:
-            reason = f"{image} is not pinned; name it by digest (name@sha256:…)"
-            errors.append({"property_path": f"nodes[{number}].image", "reason": reason})
+        errors += _unpinned(f"nodes[{number}].image", node.get("image", ""))
     return errors
+
+
+def _unpinned(path: str, image: str) -> list[pulumi.InputPropertyErrorDetails]:
+    """The mistake in an image that is named, but not by digest."""
+    if not image or "sha256:" in image:
+        return []
+    return [{"property_path": path, "reason": f"{image} is not pinned; name it by digest (name@sha256:…)"}]
 
 
 def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetails]:
