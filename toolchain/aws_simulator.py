@@ -1,9 +1,12 @@
 """An AWS of this machine: moto on loopback, with what a real account has before a stack comes to it."""
 
+import json
 import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -13,13 +16,17 @@ from moto.autoscaling.models import AutoScalingBackend, LifecycleHook
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.nat_gateways import NatGateway
+from moto.ecr.models import ecr_backends
 from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer
 from moto.moto_api._internal.models import moto_api_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.exceptions import NoSuchResource
 from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
 from moto.ssm.models import Command
+
+from toolchain.cbor_protocol import Environment, translated
 
 DEBIAN_OWNER = "136693071363"
 """Account that publishes Debian's images."""
@@ -29,7 +36,7 @@ CREDENTIALS = {"aws_access_key_id": "rehearsal", "aws_secret_access_key": "rehea
 
 SERVICES = (
     *("acm", "autoscaling", "backup", "budgets", "cloudwatch", "dlm", "ec2", "ecr", "efs", "elbv2", "iam", "kms"),
-    *("logs", "route53", "s3", "s3control", "secretsmanager", "servicequotas", "ssm", "sts"),
+    *("logs", "route53", "s3", "s3control", "secretsmanager", "servicequotas", "sns", "ssm", "sts"),
 )
 """Services of the provider whose endpoints are pointed here."""
 
@@ -39,6 +46,9 @@ NOT_SIMULATED = {
     "aws:efs/backupPolicy:BackupPolicy": "moto does not take a file system's backup policy",
 }
 """Resource types that the simulator lacks, each with the reason; a rehearsal leaves them out."""
+
+ECR_IMAGE = re.compile(r"(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com/([^@:]+)(?::[^@]+)?@(sha256:[0-9a-f]{64})")
+"""An image by digest in a registry: its account, region, repository and digest."""
 
 QUOTAS = {
     ("ec2", "L-1216C47A"): 256.0,
@@ -90,6 +100,25 @@ def client(service: str, endpoint: str) -> Any:
     return boto3.client(service, region_name=REGION, endpoint_url=endpoint, **CREDENTIALS)
 
 
+def put_images(names: Iterable[str]) -> None:
+    """Have images in registries of ECR, whichever their accounts are; names of other images count for nothing.
+
+    Args:
+        names: `<account>.dkr.ecr.<region>.amazonaws.com/<repository>@<digest>`.
+    """
+    for name in sorted(set(names)):
+        found = ECR_IMAGE.fullmatch(name)
+        if found is None:
+            continue
+        account, region, repository, digest = found.groups()
+        registry = ecr_backends[DEFAULT_ACCOUNT_ID][region]
+        if repository not in registry.repositories:
+            registry.create_repository(repository, account, {}, {}, "IMMUTABLE", [])
+        registry.repositories[repository].registry_id = account
+        manifest = json.dumps({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest})
+        registry.put_image(repository, manifest, digest.removeprefix("sha256:"), digest=digest)
+
+
 def _correct_simulator() -> None:
     """Make the simulator answer as AWS does where it differs."""
     ServiceQuotasBackend.get_service_quota = _service_quota  # pyright: ignore[reportAttributeAccessIssue]
@@ -100,8 +129,17 @@ def _correct_simulator() -> None:
     # Without it the provider reads neither the subnet nor the address of a gateway that it did not make itself.
     NatGateway.availability_mode = "zonal"  # pyright: ignore[reportAttributeAccessIssue]
     Command._get_instance_ids_from_targets = _targets  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+    # It does not know the protocol in which the provider speaks to CloudWatch.
+    DomainDispatcherApplication.__call__ = _answer  # pyright: ignore[reportAttributeAccessIssue]
     # Seconds until a certificate counts as validated.
     moto_settings.ACM_VALIDATION_WAIT = 1
+
+
+_answer_older = DomainDispatcherApplication.__call__
+
+
+def _answer(simulator: DomainDispatcherApplication, environment: Environment, start: Callable[..., Any]) -> Any:
+    return translated(partial(_answer_older, simulator), CREDENTIALS)(environment, start)
 
 
 _instances_of_targets = Command._get_instance_ids_from_targets  # noqa: SLF001

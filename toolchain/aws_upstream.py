@@ -17,7 +17,7 @@ MODULE = "github.com/hashicorp/terraform-provider-aws"
 SERVICES = frozenset(
     {
         *("acm", "autoscaling", "backup", "budgets", "cloudwatch", "dlm", "ec2", "ecr", "efs", "elbv2", "iam", "kms"),
-        *("logs", "meta", "route53", "s3", "secretsmanager", "servicequotas", "ssm", "sts"),
+        *("logs", "meta", "route53", "s3", "secretsmanager", "servicequotas", "sns", "ssm", "sts"),
         # Called by those above: a client whose service is not registered ends the provider.
         *("account", "elb", "organizations", "s3control"),
     }

@@ -1,6 +1,7 @@
 """Taking up an update whose CLI was killed: what it was making may exist without being in the state."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -92,6 +93,35 @@ def adopted(state: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         **state,
         "deployment": {**deployment, "pending_operations": [], "resources": [*deployment["resources"], *made]},
     }
+
+
+def restore_torn_state(backend: Path, stack: str) -> bool:
+    """Put the state before the last step back where a kill cut the writing of the newest one short; whether it did.
+
+    The CLI writes a stack's file in place, beside a copy of the one before, and reads nothing that is torn. What the last
+    step was is in that copy as pending.
+
+    Args:
+        backend: folder of a backend of files.
+        stack: the stack's name.
+    """
+    torn = [
+        (file, copy)
+        for file in backend.glob(f".pulumi/stacks/*/{stack}.json")
+        if (copy := file.with_name(f"{file.name}.bak")).exists() and not _is_whole(file) and _is_whole(copy)
+    ]
+    for file, copy in torn:
+        sys.stderr.write(f"hubstack: a run was killed while it wrote {file.name}; the state before it is put back\n")
+        shutil.copyfile(copy, file)
+    return bool(torn)
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except ValueError:
+        return False
+    return True
 
 
 def take_up(stack: str, root: Path) -> None:

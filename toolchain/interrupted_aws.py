@@ -149,6 +149,7 @@ IDENTITIES: Mapping[str, Callable[[Inputs], str]] = {
 MADE_AGAIN = {
     "aws:acm/certificateValidation:CertificateValidation",
     "aws:autoscaling/lifecycleHook:LifecycleHook",
+    "aws:cloudwatch/metricAlarm:MetricAlarm",
     "aws:efs/backupPolicy:BackupPolicy",
     "aws:efs/fileSystemPolicy:FileSystemPolicy",
     "aws:lb/listener:Listener",
@@ -160,6 +161,8 @@ MADE_AGAIN = {
     "aws:s3/bucketObjectv2:BucketObjectv2",
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     "aws:secretsmanager/secretVersion:SecretVersion",
+    "aws:sns/topic:Topic",
+    "aws:sns/topicSubscription:TopicSubscription",
 }
 """Kinds that are the same one when they are made a second time."""
 

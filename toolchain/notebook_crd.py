@@ -127,7 +127,7 @@ def pod_spec(schemas: Schemas) -> dict[str, Any]:
 
 
 def status() -> dict[str, Any]:
-    """The schema of a notebook's status: Kubeflow's, and the address."""
+    """The schema of a notebook's status: Kubeflow's, the generation that it is of, and the address."""
     text = {"type": "string"}
     moment = {"type": "string", "format": "date-time"}
     number = {"type": "integer", "format": "int32"}
@@ -148,6 +148,11 @@ def status() -> dict[str, Any]:
                     },
                     "waiting": {"type": "object", "properties": {"message": text, "reason": text}},
                 },
+            },
+            "observedGeneration": {
+                "type": "integer",
+                "format": "int64",
+                "description": "Which state of the spec the status is of.",
             },
             "readyReplicas": {**number, "description": "1 while the notebook answers."},
             "url": {**text, "description": "Where a browser finds the notebook."},

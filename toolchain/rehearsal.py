@@ -15,7 +15,15 @@ from typing import Any
 
 import yaml
 
-from toolchain.aws_simulator import CREDENTIALS, NOT_SIMULATED, REGION, client, provider_configuration, simulated_aws
+from toolchain.aws_simulator import (
+    CREDENTIALS,
+    NOT_SIMULATED,
+    REGION,
+    client,
+    provider_configuration,
+    put_images,
+    simulated_aws,
+)
 from toolchain.progress import say
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +51,15 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """Both configurations; of an object that both have, the keys of both."""
     both = {key: {**one[key], **other[key]} for key in {*one} & {*other} if isinstance(one[key], dict)}
     return {**one, **other, **both}
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text in a configuration, at whatever depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | Sequence):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(part)
 
 
 def hosted_zone(config: Mapping[str, Any]) -> str:
@@ -138,9 +155,13 @@ SUMMARY_ENDINGS = ("to create", "created", "unchanged", "deleted", "updated")
 
 @contextmanager
 def rehearsal_of(stack: str, folder: Path, zone: str) -> Iterator[Rehearsal]:
-    """A stack that can be deployed, with nothing deployed yet, and an AWS that is there as long as the context is."""
+    """A stack that can be deployed, with nothing deployed yet, and an AWS that is there as long as the context is.
+
+    What the stack's images name is in the account's registries.
+    """
     with simulated_aws(zone) as endpoint:
         rehearsal = Rehearsal(stack, folder, endpoint)
+        put_images(texts_in(configuration(stack)))
         rehearsal.prepare()
         yield rehearsal
 
@@ -201,6 +222,10 @@ def inventory(endpoint: str) -> list[str]:
     found += [f"scaling group {group['AutoScalingGroupName']}" for group in groups]
     checks = client("route53", endpoint).list_health_checks()["HealthChecks"]
     found += [f"health check {check['Id']}" for check in checks]
+    alarms = client("cloudwatch", endpoint).describe_alarms()["MetricAlarms"]
+    found += [f"alarm {alarm['AlarmName']}" for alarm in alarms]
+    topics = client("sns", endpoint).list_topics()["Topics"]
+    found += [f"topic {topic['TopicArn']}" for topic in topics]
     certificates = client("acm", endpoint).list_certificates()["CertificateSummaryList"]
     found += [f"certificate {certificate['DomainName']}" for certificate in certificates]
     secrets = client("secretsmanager", endpoint).list_secrets()["SecretList"]

@@ -139,7 +139,12 @@ class APIClient:
     def remove_container(self, container: str, force: bool = False, v: bool = False) -> None: ...
     def export(self, container: str) -> Iterator[bytes]: ...
     def logs(
-        self, container: str, stdout: bool = True, stderr: bool = True, tail: int | str = "all"
+        self,
+        container: str,
+        stdout: bool = True,
+        stderr: bool = True,
+        timestamps: bool = False,
+        tail: int | str = "all",
     ) -> bytes: ...
     def init_swarm(
         self,

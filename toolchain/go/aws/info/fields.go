@@ -37,7 +37,8 @@ var exceptions = map[string]map[string]*tfbridge.SchemaInfo{
 	"aws_s3_object": {
 		"source": {Asset: &tfbridge.AssetTranslation{Kind: tfbridge.FileAsset}},
 	},
-	"aws_security_group": asNamed("egress", "ingress"),
+	"aws_security_group":         asNamed("egress", "ingress"),
+	"aws_sns_topic_subscription": {"topic_arn": {Name: "topic"}},
 }
 
 // fieldsOf describes the properties of one resource that need more than the bridge's rules.

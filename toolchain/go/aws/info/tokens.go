@@ -85,6 +85,8 @@ var resources = map[string]string{
 	"aws_s3_bucket_server_side_encryption_configuration": "s3:BucketServerSideEncryptionConfiguration",
 	"aws_s3_bucket_lifecycle_configuration":              "s3:BucketLifecycleConfiguration",
 	"aws_servicequotas_service_quota":                    "servicequotas:ServiceQuota",
+	"aws_sns_topic":                                      "sns:Topic",
+	"aws_sns_topic_subscription":                         "sns:TopicSubscription",
 }
 
 // functions names, for each upstream data source that is served, the SDK's module and function.
