@@ -3,10 +3,10 @@
 from typing import Any, TypedDict
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from components.docker.inspection import engine_client, listed
-from runtime.home_volumes.plugin import ensure_plugin, find_plugin
+from runtime.home_volumes.plugin import ensure_plugin, find_plugin, tell_minimum_size
 
 
 class HomeVolumeDriverInputs(TypedDict):
@@ -20,6 +20,8 @@ class HomeVolumeDriverInputs(TypedDict):
     """Image with Python and ext4's tools that the driver runs in, by id."""
     pool: pulumi.Input[str]
     """Folder on the engine's host that keeps the homes."""
+    home_bytes: pulumi.Input[int]
+    """Size of a home; one that is smaller grows when it is mounted next."""
 
 
 class _HomeVolumeDriverProvider(ResourceProvider):
@@ -30,14 +32,22 @@ class _HomeVolumeDriverProvider(ResourceProvider):
 
         A new base image never takes a home away from a running server.
         """
-        replaces = [key for key in ("engine", "plugin", "pool") if _olds.get(key) != _news.get(key)]
-        return DiffResult(changes=bool(replaces), replaces=replaces, delete_before_replace=True)
+        changed = [key for key in ("engine", "plugin", "pool", "home_bytes") if _olds.get(key) != _news.get(key)]
+        replaces = [key for key in changed if key != "home_bytes"]
+        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Install the plugin and enable it; one that is there already is taken over."""
         with engine_client(props["engine"]) as client:
             made = ensure_plugin(client, props["plugin"], props["image"], props["pool"])
+            tell_minimum_size(client, props["image"], props["pool"], int(props["home_bytes"]))
         return CreateResult(made, props)
+
+    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+        """Tell the driver a new size; it leaves alone what is mounted."""
+        with engine_client(_news["engine"]) as client:
+            tell_minimum_size(client, _news["image"], _news["pool"], int(_news["home_bytes"]))
+        return UpdateResult(_news)
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """The plugin as the engine has it; gone where it has none, or another."""

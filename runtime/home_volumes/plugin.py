@@ -1,5 +1,6 @@
 """The volume driver as a managed Docker plugin, made on an engine from an image with Python and ext4's tools."""
 
+import io
 import json
 import shutil
 import tarfile
@@ -9,6 +10,8 @@ from typing import Any
 
 import docker
 from docker.errors import APIError, NotFound
+
+from runtime.home_volumes.pool import MINIMUM_SIZE_FILE
 
 PLUGIN_TIMEOUT_SECONDS = 30
 RUNTIME = Path(__file__).parents[1]
@@ -48,6 +51,29 @@ def ensure_plugin(client: docker.APIClient, plugin: str, image: str, pool: str) 
     if not existing["Enabled"]:
         client.enable_plugin(plugin, timeout=PLUGIN_TIMEOUT_SECONDS)
     return existing["Id"]
+
+
+def tell_minimum_size(client: docker.APIClient, image: str, pool: str, size: int) -> None:
+    """Have every home of an engine's host grow to a size at its next mount, if it is smaller.
+
+    Args:
+        client: the engine of the host.
+        image: any image that the engine has: its container is made to write through, and never runs.
+        pool: folder on the engine's host that keeps the homes.
+        size: size of a home, in bytes.
+    """
+    text = str(size).encode()
+    written = tarfile.TarInfo(MINIMUM_SIZE_FILE)
+    written.size = len(text)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.addfile(written, io.BytesIO(text))
+    bind = client.create_host_config(binds=[f"{pool}:/pool"])
+    container = client.create_container(image, command=["true"], host_config=bind)["Id"]
+    try:
+        client.put_archive(container, "/pool", archive.getvalue())
+    finally:
+        client.remove_container(container, force=True)
 
 
 def find_plugin(client: docker.APIClient, plugin: str) -> dict[str, Any] | None:
