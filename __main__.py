@@ -46,19 +46,18 @@ def deploy_ephemeral_hub(name: str, settings: StackSettings) -> None:
 
 def deploy_platform(name: str, settings: StackSettings) -> None:
     """Notebooks as objects of a Kubernetes cluster."""
-    from components.kubernetes.access_check import require_cluster  # noqa: PLC0415
-    from components.notebook_platform import platform_rights  # noqa: PLC0415
+    from components.kubernetes.platform_preflight import require_free_cluster  # noqa: PLC0415
 
     args = settings.notebook_platform()
-    require_cluster(*platform_rights(args))
+    require_free_cluster(name, args)
     platform = components.NotebookPlatform(name, args)
     export(namespace=platform.namespace, userGroup=platform.userGroup, urls=platform.urls)
 
 
 def deploy_tmpnb(name: str, settings: StackSettings) -> None:
     """Temporary notebooks on any number of nodes."""
-    from components.docker.pool_plan import engine_shares  # noqa: PLC0415
     from components.docker.pool_preflight import require_engines  # noqa: PLC0415
+    from components.pool_plan import engine_shares  # noqa: PLC0415
 
     args = settings.tmpnb_node_pool()
     require_engines(engine_shares(name, args))

@@ -7,8 +7,10 @@ import pulumi
 import pytest
 import yaml
 
-from components.notebook_platform import NotebookPlatformArgs
-from components.settings import PlatformSettings, StackSettings, parse_settings, parse_user_lines
+from components.kubernetes.platform_arguments import NotebookPlatformArgs
+from components.settings import StackSettings, parse_settings
+from components.settings.platform import PlatformSettings
+from components.settings.users import parse_user_lines
 
 ROOT = Path(__file__).parents[2]
 USERS = {"hubstack:users": json.dumps(["root admin", "ada"])}
