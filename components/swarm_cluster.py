@@ -159,6 +159,7 @@ class SwarmCluster(pulumi.ComponentResource):
                 "profile": EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)),
                 "notebookImage": args.get("notebookImage"),
                 "buildFromRegistry": args.get("buildFromRegistry", False),
+                "homeBytes": home_bytes(args),
                 "keep": args.get("dataProtection", True),
             },
             self,
@@ -268,6 +269,11 @@ def encrypted(args: SwarmClusterArgs) -> bool:
     return args["ec2"].get("encrypted", True) if "ec2" in args else False
 
 
+def home_bytes(args: SwarmClusterArgs) -> int:
+    """Size of a user's home."""
+    return int(user_quota_document(args.get("userQuota", {}))["home_bytes"])
+
+
 def ec2_images(args: SwarmClusterArgs) -> list[str]:
     """Images that hosts on EC2 pull."""
     return [args.get("hubImage", ""), args.get("notebookImage", "")]
@@ -305,6 +311,7 @@ def ec2_bundle(name: str, args: SwarmClusterArgs) -> bytes:
             hub_image=hub_image,
             notebook_image=notebook_image,
             driver=driver,
+            home_bytes=home_bytes(args),
             swarm_pool=plan.swarm,
             open_subnet=plan.open if opened else "",
         ),

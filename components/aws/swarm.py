@@ -10,9 +10,11 @@ from components.aws.access import CLUSTER_TAG, SESSION_MANAGER_POLICY, trust
 from components.aws.account import Account
 from components.aws.budget import monthly_budget
 from components.aws.certificates import validated_certificate
-from components.aws.dns import alias_record, https_check
+from components.aws.checks import alarm_email
+from components.aws.dns import alias_record
 from components.aws.file_system import shared_file_system
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
+from components.aws.health_alarms import alarm_topic, https_check_with_alarm
 from components.aws.hosts import host, launch_template
 from components.aws.load_balancer import https_front
 from components.aws.network import Network, interface_endpoints, network
@@ -154,7 +156,7 @@ def swarm_hosts(
         opts=opts,
     )
     alias_record(name, account.zone_id, domain, front.name, front.zone_id, opts)
-    https_check(name, domain, HEALTH_PATH, opts)
+    https_check_with_alarm(name, domain, HEALTH_PATH, alarm_topic(name, alarm_email(args), opts), opts)
     monthly_budget(name, args.get("monthlyBudget"), args.get("budgetEmail"), opts)
     return SwarmHosts(files.id)
 

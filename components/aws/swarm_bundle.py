@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.aws.boot import HERE, archive, encoded, program_files
+from components.aws.boot import archive, encoded, host_script, program_files
 from components.aws.swarm_access import registries
-from runtime.boot_script import boot_script
 from runtime.swarm_node.settings import DEPLOYMENT_FILE, STACK_FILE
 
 NODE_PROGRAM = (
@@ -53,8 +52,8 @@ def node_user_data(node: Mapping[str, object], *, bundle: str, file_system: str,
         ValueError: it is longer than user data may be.
     """
     helpers = {"credHelpers": dict.fromkeys(registries(images), "ecr-login")}
-    script = boot_script(
-        (HERE / "swarm_node.sh").read_text(),
+    script = host_script(
+        "swarm_node.sh",
         {
             "BUNDLE": bundle,
             "FILE_SYSTEM": file_system,

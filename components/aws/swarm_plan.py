@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 
-from components.aws.checks import check_place
+from components.aws.checks import check_alarm_email, check_place
 from components.aws.service_quotas import InstanceSize, QuotaNeed, elastic_addresses, standard_vcpus, volume_terabytes
 from components.aws.subnets import MOST_ZONES, plan_subnets
 from components.aws.swarm_bundle import HOMES, HUB_DATA
@@ -70,6 +70,8 @@ class SwarmOnEc2(TypedDict):
     """US dollars a month at which the owner gets a warning; needs `budgetEmail`. Default: no budget."""
     budgetEmail: NotRequired[str]
     """Who gets the warning."""
+    alarmEmail: NotRequired[str]
+    """Who hears by e-mail that the hub does not answer, or does again. Default: `budgetEmail`; one of both is needed."""
 
 
 def instance_types(args: SwarmOnEc2) -> dict[str, str]:
@@ -119,7 +121,7 @@ def check_capacity(
 
 def check_swarm_on_ec2(domain: str, args: SwarmOnEc2, pool: str) -> list[pulumi.InputPropertyErrorDetails]:
     """Every mistake in the arguments, each with the property and what is allowed."""
-    errors = check_place(domain, args, instance_types(args))
+    errors = [*check_place(domain, args, instance_types(args)), *check_alarm_email(args)]
 
     def wrong(path: str, reason: str) -> None:
         errors.append({"property_path": path, "reason": reason})
@@ -151,7 +153,7 @@ def check_swarm_on_ec2(domain: str, args: SwarmOnEc2, pool: str) -> list[pulumi.
 
 
 def deployment(
-    *, hub_image: str, notebook_image: str, driver: str, swarm_pool: str, open_subnet: str
+    *, hub_image: str, notebook_image: str, driver: str, home_bytes: int, swarm_pool: str, open_subnet: str
 ) -> dict[str, object]:
     """What hosts prepare, as `runtime/swarm_node/settings.py` reads it."""
     return {
@@ -160,6 +162,7 @@ def deployment(
         "home_driver": driver,
         "home_image": hub_image,
         "home_pool": str(HOMES),
+        "home_bytes": home_bytes,
         "hub_data": str(HUB_DATA),
         "open_subnet": open_subnet,
     }

@@ -68,6 +68,8 @@ class EngineArgs(TypedDict):
     """Image of the single-user server by digest; None to build it."""
     buildFromRegistry: bool
     """Whether images start from a registry's Python image."""
+    homeBytes: int
+    """Size of a home."""
     keep: bool
     """Whether homes and the hub's database outlive `destroy`."""
 
@@ -161,7 +163,13 @@ class HubOnEngine:
         plugin = f"hubstack/{self._name}-homes:1"
         return HomeVolumeDriver(
             f"{self._name}-home-driver",
-            {"engine": self._engine, "plugin": plugin, "image": image, "pool": homes.mountpoint},
+            {
+                "engine": self._engine,
+                "plugin": plugin,
+                "image": image,
+                "pool": homes.mountpoint,
+                "home_bytes": self._args["homeBytes"],
+            },
             opts=self._local,
         )
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_random as random
 
 from components.docker.tls_proxy import self_signed_certificate
+from components.random_secrets import random_password, random_token
 
 
 @dataclass(frozen=True)
@@ -38,18 +38,13 @@ def hub_secrets(
         client_secret: secret of the OAuth application; None for a hub with passwords.
         opts: resource options.
     """
-
-    def token(label: str) -> pulumi.Output[str]:
-        return random.RandomId(f"{name}-{label}", byte_length=32, opts=opts).hex
-
-    generated = random.RandomPassword(f"{name}-user-password", length=20, special=False, opts=opts)
-    admin = random.RandomPassword(f"{name}-admin-password", length=40, special=False, opts=opts)
-    user_password = pulumi.Output.secret(password or generated.result)
-    admin_password = pulumi.Output.secret(admin.result)
+    generated = random_password(f"{name}-user-password", 20, opts)
+    user_password = pulumi.Output.secret(password or generated)
+    admin_password = random_password(f"{name}-admin-password", 40, opts)
     certificate = self_signed_certificate(f"{name}-tls", domain, opts)
     values: dict[str, pulumi.Input[str]] = {
-        "proxy-token": token("proxy-token"),
-        "cookie-secret": token("cookie-secret"),
+        "proxy-token": random_token(f"{name}-proxy-token", opts),
+        "cookie-secret": random_token(f"{name}-cookie-secret", opts),
         "user-password": user_password,
         "admin-password": admin_password,
         "tls-cert": certificate.chain,

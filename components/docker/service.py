@@ -11,8 +11,9 @@ import pulumi_docker as docker
 from components.docker.labels import Role, labels
 from components.quotas import parse_size
 
-STOP_GRACE_PERIOD = "30s"
-"""Time between SIGTERM and SIGKILL. Unset, the provider sends 0 s, and every update would kill the hub's database.
+STOP_GRACE_PERIOD = "55s"
+"""Time between SIGTERM and SIGKILL, enough for a hub on a busy machine. A minute and more has two spellings, which the
+provider takes for a change. Unset, it sends 0 s, and every update would kill the hub's database.
 
 The provider waits as long for the containers of a service that it deletes, at least 5 s, and fails if they still run.
 """

@@ -17,8 +17,8 @@ proxy_token = read_secret("proxy-token")
 
 HubstackSpawner.settings = settings
 ServiceProxy.user_networks = user_networks(settings, docker.APIClient(version="auto"))
-# Before the hub looks which servers still answer: it counts those that do not as stopped.
-ServiceProxy.user_networks.join_all()
+# Before the hub looks which servers still answer: it counts those that do not as stopped. What has no service is ending.
+ServiceProxy.user_networks.join_all(ServiceProxy.user_networks.started())
 
 c.JupyterHub.spawner_class = HubstackSpawner
 c.JupyterHub.proxy_class = ServiceProxy

@@ -31,36 +31,50 @@ class ServiceProxy(ConfigurableHTTPProxy):
         container = self.user_networks.proxy_container()
         return container["Id"] if container else None
 
-    def running_servers(self) -> list[str]:
-        """Service names of the servers that the hub knows to be running or starting."""
+    def active_servers(self, *, ending: bool = True) -> list[str]:
+        """Service names of the servers that run or start, and of those that are `ending`."""
         return [
             spawner.object_name
             for user in self.app.users.values()
             for spawner in user.spawners.values()
-            if spawner.active and getattr(spawner, "object_name", "")
+            if spawner.active and getattr(spawner, "object_name", "") and (ending or not spawner.lets_go)
         ]
+
+    def _knows_its_servers(self) -> bool:
+        """Whether the hub has read who has a server: before, nobody seems to have one."""
+        return self.app._start_future.done()  # noqa: SLF001  (nothing public says so)
 
     async def watch(self) -> None:
         """Join the proxy to networks that it misses; restore the routes when its container is a new one."""
         try:
-            joined = await asyncio.to_thread(self.user_networks.join_all)
+            async with CHANGES:
+                joined = await asyncio.to_thread(self.user_networks.join_all, self.active_servers(ending=False))
             identity = await asyncio.to_thread(self._proxy_id)
             if joined:
                 self.log.info("joined the platform to %s", ", ".join(joined))
             if identity and identity != self._container:
                 await self.check_routes(self.app.users, self.app._service_map)  # noqa: SLF001  (as JupyterHub's own check)
             self._container = identity or self._container
-            await self.remove_unused_networks()
+            if self._knows_its_servers():
+                await self.remove_what_nobody_uses()
         except (APIError, RequestException, OSError) as error:
             self.log.warning("could not look after the proxy, trying again: %s", error)
 
-    async def remove_unused_networks(self) -> None:
-        """Remove the networks of servers that neither run nor start.
+    async def remove_what_nobody_uses(self) -> None:
+        """Remove services and networks of servers that neither run nor start.
 
-        Whoever starts a server is active before it waits for `CHANGES`: either it is seen here and keeps its network, or
-        it makes one when this has removed the old one.
+        JupyterHub removes what it stops. A server that ended by itself, a start that failed, and one that it lost while the
+        engine did not answer keep their service: a network each, and a server that no limit counts.
+
+        Whoever starts a server is active before it waits for `CHANGES`: either it is seen here and keeps what it has, or
+        it makes it anew when this has removed the old one.
         """
+        for server in sorted(await asyncio.to_thread(self.user_networks.started)):
+            async with CHANGES:
+                if server not in self.active_servers():
+                    self.log.info("removing %s, which nobody uses any more", server)
+                    await asyncio.to_thread(self.user_networks.end, server)
         for server in await asyncio.to_thread(self.user_networks.servers):
             async with CHANGES:
-                if server not in self.running_servers():
+                if server not in self.active_servers():
                     await asyncio.to_thread(self.user_networks.remove, server)

@@ -1,20 +1,29 @@
 """Single-user servers as Swarm services with hard quotas, each on a network of its own."""
 
 import asyncio
-from typing import Any
+import contextlib
+from typing import Any, Literal
 
 import docker
 from docker.errors import APIError, NotFound
 from docker.types import DNSConfig, DriverConfig, Mount, Resources, RestartPolicy
 from dockerspawner import SwarmSpawner
 
+from runtime.hub.culling import activity_interval_seconds
 from runtime.hub.settings import HubSettings, Quota
-from runtime.hub.user_networks import CHANGES, ROLE_LABEL, STACK_LABEL, UserNetworks
+from runtime.hub.user_networks import CHANGES, ROLE_LABEL, STACK_LABEL, USER_SERVER, UserNetworks
 
 HOME = "/home/jovyan"
 PROXY_NAME = "proxy"
 PROXY_PORT = 8000
 USER = "1000:100"
+
+ENDED = frozenset({"complete", "failed", "orphaned", "rejected", "remove", "shutdown"})
+"""States of a task that has ended; in all others it runs, or is on its way to a node."""
+
+ENGINE_TRIES = 10
+ENGINE_PAUSE_SECONDS = 2
+"""A swarm that chooses another leader does not answer for some seconds."""
 
 
 def user_networks(settings: HubSettings, client: docker.APIClient) -> UserNetworks:
@@ -71,7 +80,7 @@ def container_spec(settings: HubSettings, home_volume: str, proxy_address: str) 
         "hosts": {PROXY_NAME: proxy_address},
         "read_only": True,
         "cap_drop": ["ALL"],
-        "labels": {STACK_LABEL: settings.stack, ROLE_LABEL: "user-server"},
+        "labels": {STACK_LABEL: settings.stack, ROLE_LABEL: USER_SERVER},
         "stop_grace_period": 10 * 10**9,
     }
     if settings.open_network is None:
@@ -84,6 +93,9 @@ class HubstackSpawner(SwarmSpawner):
 
     settings: HubSettings
     """The stack's settings; the hub's configuration sets it on the class."""
+
+    lets_go = False
+    """Whether the server's service is being removed: nobody joins its network any more."""
 
     @property
     def service(self) -> str:
@@ -107,6 +119,8 @@ class HubstackSpawner(SwarmSpawner):
         environment["JUPYTERHUB_API_URL"] = api
         if environment.get("JUPYTERHUB_ACTIVITY_URL"):
             environment["JUPYTERHUB_ACTIVITY_URL"] = f"{api}/users/{self.user.escaped_name}/activity"
+        # A kernel that computes with no browser is known by what the server itself tells, every 5 minutes by default.
+        environment["JUPYTERHUB_ACTIVITY_INTERVAL"] = str(activity_interval_seconds(self.settings.quota.idle_seconds))
         environment["JUPYTERHUB_SERVICE_URL"] = (
             f"http://0.0.0.0:{self.port}{self.server.base_url if self.server else base}"
         )
@@ -135,7 +149,7 @@ class HubstackSpawner(SwarmSpawner):
             "restart_policy": RestartPolicy(condition="none"),
         }
         self.extra_endpoint_spec = {"mode": "dnsrr"}
-        self.extra_create_kwargs = {"labels": {STACK_LABEL: self.settings.stack, ROLE_LABEL: "user-server"}}
+        self.extra_create_kwargs = {"labels": {STACK_LABEL: self.settings.stack, ROLE_LABEL: USER_SERVER}}
         return await super().create_object()
 
     async def start_object(self) -> None:
@@ -147,7 +161,7 @@ class HubstackSpawner(SwarmSpawner):
             status = task["Status"]
             if status["State"] == "running":
                 break
-            if status["State"] in {"failed", "rejected", "shutdown", "orphaned", "remove", "complete"}:
+            if status["State"] in ENDED:
                 raise RuntimeError(f"server did not start: {status.get('Err') or status.get('Message')}")
             await asyncio.sleep(0.2)
         await asyncio.to_thread(self.user_networks().join, self.service)
@@ -167,11 +181,50 @@ class HubstackSpawner(SwarmSpawner):
         except APIError as error:
             self.log.warning("could not take the swap of %s: %s", self.object_name, error.explanation)
 
+    async def get_object(self) -> dict[str, Any] | None:
+        """The server's service, or None if there is none.
+
+        Raises:
+            APIError: the engine could not say for 20 seconds. The base takes that for an end, and the server would run on
+                without anybody who counts or ends it.
+        """
+        tries = ENGINE_TRIES
+        while True:
+            tries -= 1
+            try:
+                found: dict[str, Any] = await self.docker("inspect_service", self.service)
+            except NotFound:
+                self.object_id = ""
+                return None
+            except APIError:
+                if not tries:
+                    raise
+            else:
+                self.object_id = found[self.object_id_key]
+                return found
+            await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+
+    async def poll(self) -> str | Literal[0] | None:
+        """None while the server runs or starts, what the swarm says of its end, or 0 where there is none."""
+        task = await self.get_task()
+        if task is None:
+            return 0
+        status = task["Status"]
+        return (status.get("Err") or status["State"]) if status["State"] in ENDED else None
+
     async def remove_object(self) -> None:
         """Remove the service, and its network once the container has let go of it."""
-        await super().remove_object()
-        for _ in range(100):
-            if await asyncio.to_thread(self.user_networks().remove, self.service):
-                return
-            await asyncio.sleep(0.2)
-        self.log.warning("network of %s is still in use; the hub removes it later", self.service)
+        self.lets_go = True
+        try:
+            async with CHANGES:
+                await asyncio.to_thread(self.user_networks().leave, self.service)
+            with contextlib.suppress(NotFound):
+                await super().remove_object()
+            for _ in range(100):
+                async with CHANGES:
+                    if await asyncio.to_thread(self.user_networks().remove, self.service):
+                        return
+                await asyncio.sleep(0.2)
+            self.log.warning("network of %s is still in use; the hub removes it later", self.service)
+        finally:
+            self.lets_go = False

@@ -17,6 +17,7 @@ from docker.errors import APIError, NotFound
 ROLE_LABEL = "hubstack.role"
 STACK_LABEL = "hubstack.stack"
 USER_NETWORK = "user-network"
+USER_SERVER = "user-server"
 SUBNET_LABEL = "hubstack.subnet"
 """The subnet that a network was made with: the swarm says it otherwise only when it has given the network out, later."""
 
@@ -116,9 +117,9 @@ class UserNetworks:
             if container is not None:
                 self._join(container, self.name_for(server), position)
 
-    def join_all(self) -> list[str]:
-        """Join proxy and hub to every user network that they miss and return the names of those."""
-        networks = self._mine()
+    def join_all(self, servers: Iterable[str]) -> list[str]:
+        """Join proxy and hub to the networks of these servers that they miss, and return the names of those."""
+        networks = self._mine() & {self.name_for(server) for server in servers}
         missing: set[str] = set()
         for position, container in enumerate(self._neighbours()):
             if container is not None:
@@ -127,22 +128,63 @@ class UserNetworks:
                     missing.add(name)
         return sorted(missing)
 
-    def remove(self, server: str) -> bool:
-        """Remove the server's network; False while a container that is shutting down still holds it."""
-        name = self.name_for(server)
+    def started(self) -> set[str]:
+        """Service names of servers, of those that have ended by themselves and of failed starts as well."""
+        filters = {"label": [f"{STACK_LABEL}={self.stack}", f"{ROLE_LABEL}={USER_SERVER}"]}
+        return {service["Spec"]["Name"] for service in self.client.services(filters=filters)}
+
+    def end(self, server: str) -> None:
+        """Remove a server's service; its network goes when the task has ended (`remove`)."""
+        self.leave(server)
         try:
-            for container in self._neighbours():
-                if container is not None and name in _networks_of(container):
-                    self.client.disconnect_container_from_network(container["Id"], name, force=True)
-            self._release(name)
+            self.client.remove_service(server)
+        except NotFound:
+            return
+
+    def leave(self, server: str) -> None:
+        """Take proxy and hub off the server's network, before its service is removed.
+
+        A node gives up its part of a network once, two seconds after the server's task has ended, and keeps it for ever if
+        anybody is on it then.
+        """
+        name = self.name_for(server)
+        for container in self._neighbours():
+            if container is not None and name in _networks_of(container):
+                self.client.disconnect_container_from_network(container["Id"], name, force=True)
+        self._release(name)
+
+    def remove(self, server: str) -> bool:
+        """Remove the server's network; False while a container, on whatever node, still holds it, or this node lists it.
+
+        Swarm forgets a network as soon as its service is gone, though a container of it is still ending. That container's
+        node then keeps its part of the network, and with it the name, until its engine starts again: the user could start no
+        server. So the swarm is asked only when the server's task has ended and nobody is on the network any more.
+        """
+        name = self.name_for(server)
+        if self.client.tasks(filters={"name": f"{server}."}):
+            return False
+        try:
+            self.leave(server)
+            if not self._is_left(name):
+                return False
             self.client.remove_network(name)
         except NotFound:
-            return True
+            # Gone, or what the swarm has forgotten and the node has not yet: its name is taken as long.
+            pass
         except APIError as error:
-            if error.status_code in IN_USE:
-                return False
-            raise
-        return True
+            if error.status_code not in IN_USE:
+                raise
+        return name not in self._mine()
+
+    def _is_left(self, network: str) -> bool:
+        """Whether nobody is on the network but the node's own load balancer, which goes with it."""
+        members = self.client.inspect_network(network)["Containers"] or {}
+        others = {member: endpoint for member, endpoint in members.items() if not member.startswith("lb-")}
+        for member, endpoint in others.items():
+            # What a killed container left behind has no container's id; its endpoint is known by its name.
+            if member.startswith("ep-"):
+                self.client.disconnect_container_from_network(endpoint["Name"], network, force=True)
+        return not others
 
     def servers(self) -> list[str]:
         """Service names of the servers whose network is there."""

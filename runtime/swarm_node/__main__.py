@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from docker.errors import APIError, NotFound
 
 from runtime.home_volumes.plugin import ensure_plugin
+from runtime.home_volumes.pool import write_minimum_size
 from runtime.open_network import ensure_node_network, ensure_swarm_network
 from runtime.swarm_node import leader, membership
 from runtime.swarm_node.invitations import write_invitation
@@ -98,6 +99,7 @@ def prepare(client: docker.APIClient, node: Node, deployment: Deployment) -> Non
         Path(deployment.hub_data).mkdir(parents=True, exist_ok=True)
         return
     Path(deployment.home_pool).mkdir(parents=True, exist_ok=True)
+    write_minimum_size(Path(deployment.home_pool), deployment.home_bytes)
     ensure_plugin(client, deployment.home_driver, deployment.home_image, deployment.home_pool)
     if deployment.open_subnet:
         ensure_node_network(client, node.stack, deployment.open_subnet)

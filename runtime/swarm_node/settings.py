@@ -50,6 +50,8 @@ class Deployment:
     """Image that the driver is made from."""
     home_pool: str
     """Folder of the hosts that keeps the homes."""
+    home_bytes: int
+    """Size of a home; one that is smaller grows when it is mounted next."""
     hub_data: str
     """Folder of the hosts that keeps the hub's database."""
     open_subnet: str

@@ -166,7 +166,7 @@ def swarm(hub: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swar
         "users": [{"name": "ada"}, {"name": "root", "admin": True}],
         "hubImage": hub_image,
         "notebookImage": notebook_image,
-        "ec2": {"zone": "example.org", "encrypted": False},
+        "ec2": {"zone": "example.org", "alarmEmail": "owner@example.org", "encrypted": False},
         "userQuota": {"memory": "512M", "home": "64M", "tmp": "32M"},
     }
     folder = tmp_path_factory.mktemp("lab")

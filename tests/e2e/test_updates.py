@@ -73,14 +73,27 @@ def test_an_idle_server_is_stopped_and_a_busy_one_is_not(hub: Stack, busy: HubUs
     assert uses_the_server(busy)
 
 
-def test_a_server_of_the_greatest_age_is_stopped_although_it_is_busy(hub: Stack, busy: HubUser):
-    quota = {**CONFIG["userQuota"], "maxAge": IDLE_SECONDS}
+@pytest.fixture(scope="module")
+def larger_and_shorter(hub: Stack, busy: HubUser) -> None:
+    """An update that gives users more space and servers less time, while somebody has a server."""
+    quota = {**CONFIG["userQuota"], "maxAge": IDLE_SECONDS, "home": "256M"}
     assert uses_the_server(busy)
     hub.write_config({**CONFIG, "userQuota": quota})
     hub.up("--skip-preview")
 
+
+@pytest.mark.usefixtures("larger_and_shorter")
+def test_a_server_of_the_greatest_age_is_stopped_although_it_is_busy(busy: HubUser):
     def is_stopped() -> bool:
         uses_the_server(busy)
         return not busy.model().get("servers")
 
     wait_until(is_stopped, IDLE_SECONDS)
+
+
+@pytest.mark.usefixtures("larger_and_shorter")
+def test_a_larger_home_reaches_somebody_who_had_a_smaller_one(busy: HubUser):
+    busy.start()
+    code, output = busy.run("dd", "if=/dev/zero", "of=/home/jovyan/big", "bs=1M", "count=150")
+
+    assert code == 0, output

@@ -71,7 +71,7 @@ def test_what_keeps_data_or_rules_has_time_to_end():
     services = of_type(build(egressProfile=EgressProfile.OPEN), SERVICE)
     periods = {name: s.properties["taskSpec"]["containerSpec"].get("stopGracePeriod") for name, s in services.items()}
 
-    assert {name for name, period in periods.items() if period == "30s"} == {"hub-hub", "hub-egress-guard"}
+    assert {name for name, period in periods.items() if period == "55s"} == {"hub-hub", "hub-egress-guard"}
 
 
 def test_an_open_profile_brings_the_guard_before_any_server():

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from runtime.home_volumes.pool import MINIMUM_SIZE_FILE
 from runtime.swarm_node import __main__ as program
 from runtime.swarm_node import leader, membership
 from runtime.swarm_node.invitations import Invitation, read_invitation, write_invitation
@@ -190,6 +191,7 @@ def deployment_in(folder: Path, **changes: Any) -> Deployment:
         "home_driver": "hubstack/lab-homes:1",
         "home_image": "hub@sha256:1",
         "home_pool": str(folder / "homes"),
+        "home_bytes": 64 * 2**20,
         "hub_data": str(folder / "hub"),
         "open_subnet": "",
         **changes,
@@ -648,7 +650,7 @@ def test_a_worker_in_service_holds_its_images_and_the_homes_driver_and_joins(
     assert host.round() == 0
     assert [line.split("|")[2] for line in client_calls.read_text().splitlines()] == ["pull --quiet notebook@sha256:2"]
     assert host.plugins == [("hubstack/lab-homes:1", "hub@sha256:1", str(host.folder / "homes"))]
-    assert (host.folder / "homes").is_dir()
+    assert (host.folder / "homes" / MINIMUM_SIZE_FILE).read_text() == str(64 * 2**20)
     assert [call[0] for call in host.engine.asked] == ["join", "close"]
     assert host.completed == []
 
