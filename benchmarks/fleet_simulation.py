@@ -281,8 +281,8 @@ class Simulation:
             if counted:
                 self.outcome.bounced += 1
             if tried + 1 < self._demand.tries:
-                # The node's own page asks the node again.
-                self._at(self._now + (FULL.retry_seconds or 0), "_arrive", place, tried + 1)
+                # The node's own page asks a redirector again.
+                self._at(self._now + (FULL.retry_seconds or 0), "_come", tried + 1)
 
     def _leave(self, place: int, failures: int) -> None:
         """A server is ended."""

@@ -27,11 +27,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
-from components.docker.pool_arguments import TmpnbNodePoolArgs
-from components.docker.pool_checks import check_tmpnb_node_pool
-from components.docker.pool_plan import node_settings, redirector_settings
 from components.docker.redirector import redirector_group
 from components.docker.tmpnb_node import node_group, service_settings
+from components.pool_arguments import TmpnbNodePoolArgs
+from components.pool_checks import check_tmpnb_node_pool
+from components.pool_plan import node_settings, redirector_settings
 from runtime.container_group import GroupSpec
 from runtime.group_deployment import deploy, remove
 from toolchain.pushed_images import build_if_missing, images_of_stack

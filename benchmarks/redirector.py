@@ -3,8 +3,9 @@
 `toolchain/with python benchmarks/redirector.py [NODES]`, half a minute. Three processes on loopback: the redirector alone
 on one core; stub nodes, each on a port and over TLS as real ones are; and visitors on connections that are kept, sharing
 the other core with the nodes. Visitors come first at a fixed rate whatever the answers (each latency counts from when
-the visitor was due), then as fast as they are answered. On a machine that is busy with other work, which it
-tells, the processor time for each redirect is the figure to compare.
+the visitor was due), then as fast as they are answered. Before all that they come at the same rate to a server that answers
+always the same and does nothing else: what they wait there is the machine's. On a machine that is busy with other work,
+which it tells, the processor time for each redirect is the figure to compare.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ RATE_SECONDS = 8.0
 MOST_SECONDS = 5.0
 IDLE_SECONDS = 4.0
 TICK_SECONDS = 0.001
+STUBS_NICENESS = 10
 
 REQUEST = (
     b"GET /git-pull?repo=https%3A%2F%2Fgithub.com%2Fexample%2Fcourse&urlpath=lab%2Ftree%2Fcourse%2Findex.ipynb HTTP/1.1\r\n"
@@ -50,6 +52,8 @@ REQUEST = (
     b"X-Forwarded-For: 192.0.2.VISITOR\r\n"
     b"X-Forwarded-Proto: https\r\n\r\n"
 )
+
+BARE_ANSWER = b"HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/lab\r\nContent-Length: 0\r\n\r\n"
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
@@ -103,6 +107,25 @@ async def serve_nodes(certificate: str, key: str, nodes: int) -> None:
         await web.SockSite(runner, listener, ssl_context=context).start()
     print(json.dumps(ports), flush=True)
     await asyncio.Event().wait()
+
+
+class Bare(asyncio.Protocol):
+    """A connection of the server that answers always the same."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Be ready."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that ends here."""
+        self.transport.write(BARE_ANSWER * data.count(b"\r\n\r\n"))
+
+
+async def serve_bare(port: int) -> None:
+    """Answer on this port."""
+    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", port)
+    await server.serve_forever()
 
 
 class Visitor(asyncio.Protocol):
@@ -216,6 +239,18 @@ def fleet_totals(port: int) -> dict[str, dict[str, int]]:
         return json.load(response)["totals"]
 
 
+def until_open(port: int) -> None:
+    """Wait until a server takes connections."""
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the server does not start")
+
+
 def until_heard_of(port: int, nodes: int) -> float:
     """Seconds until every node has answered."""
     start = time.monotonic()
@@ -265,20 +300,38 @@ class Watch:
         return f"{100 * self.used() / seconds:.0f} % of the core, others {100 * max(0.0, others) / seconds:.0f} %"
 
 
+def waits_sentence(waits: list[float]) -> str:
+    """What sorted waits are, in words."""
+    p50, p95, p99 = (share(waits, part) for part in (0.5, 0.95, 0.99))
+    return f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, most {waits[-1]:.0f} ms"
+
+
+def measure_bare(core: int) -> None:
+    """Print what visitors wait for a server, on this core, that answers always the same."""
+    port = free_port()
+    server = subprocess.Popen([sys.executable, __file__, "bare", str(port)])
+    os.sched_setaffinity(server.pid, {core})
+    try:
+        until_open(port)
+        print(f"a server that answers always the same, {RATE} a second: {waits_sentence(asyncio.run(at_a_rate(port)))}")
+    finally:
+        server.kill()
+        server.wait()
+
+
 def measure(port: int, process: int, core: int, nodes: int) -> None:
     """Print the figures of the redirector on this port and core."""
-    heard = until_heard_of(port, nodes)
+    print(f"{nodes} nodes, all heard of after {until_heard_of(port, nodes):.1f} s")
+    measure_bare(core)
     before, watch = polls(port), Watch(process, core)
     time.sleep(IDLE_SECONDS)
     asked = (polls(port)["answered"] - before["answered"]) / watch.seconds()
     polling = watch.used() / watch.seconds()
-    print(f"{nodes} nodes, all heard of after {heard:.1f} s")
     print(f"polling alone: {asked:.0f} answers a second; {watch.shares()}")
     watch = Watch(process, core)
     waits = asyncio.run(at_a_rate(port))
     each = 1e6 * (watch.used() - polling * watch.seconds()) / len(waits)
-    p50, p95, p99 = (share(waits, part) for part in (0.5, 0.95, 0.99))
-    print(f"{RATE} a second: p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms (target 10), most {waits[-1]:.0f} ms")
+    print(f"{RATE} a second (target of p99 10 ms): {waits_sentence(waits)}")
     print(f"  {watch.shares()}; {each:.0f} µs for each redirect")
     watch = Watch(process, core)
     most = asyncio.run(at_most(port))
@@ -303,6 +356,8 @@ def main(nodes: int) -> None:
             [sys.executable, __file__, "nodes", str(certificate), str(key), str(nodes)], stdout=subprocess.PIPE
         )
         os.sched_setaffinity(stubs.pid, cores[1:] or cores)
+        # Visitors are the clock: the nodes, which have the same core, must not make them late.
+        os.setpriority(os.PRIO_PROCESS, stubs.pid, STUBS_NICENESS)
         assert stubs.stdout
         ports: list[int] = json.loads(stubs.stdout.readline())
         port = free_port()
@@ -341,5 +396,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     if sys.argv[1:2] == ["nodes"]:
         asyncio.run(serve_nodes(sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    elif sys.argv[1:2] == ["bare"]:
+        asyncio.run(serve_bare(int(sys.argv[2])))
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else NODES)

@@ -107,6 +107,7 @@ def settings(servers: int) -> Settings:
         "stack": "bench-routes",
         "node": "tmp01",
         "url": "http://127.0.0.1:8000",
+        "redirector": "http://127.0.0.1:8080",
         "image": "notebook",
         "capacity": servers,
         "quota": quota,

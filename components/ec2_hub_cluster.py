@@ -8,7 +8,6 @@ from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_random as random
 
 from components.aws.access import (
     CLUSTER_TAG,
@@ -20,10 +19,11 @@ from components.aws.access import (
 from components.aws.account import Account, read_account
 from components.aws.boot import ManagerBoot, encoded, manager_bundle, manager_user_data
 from components.aws.budget import monthly_budget
-from components.aws.checks import check_data_protection, check_place
+from components.aws.checks import alarm_email, check_alarm_email, check_data_protection, check_place
 from components.aws.costs import monthly_cost
-from components.aws.dns import address_record, https_check
+from components.aws.dns import address_record
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
+from components.aws.health_alarms import alarm_topic, https_check_with_alarm
 from components.aws.hosts import host, launch_template
 from components.aws.network import Network, interface_endpoints, network
 from components.aws.service_quotas import (
@@ -47,6 +47,7 @@ from components.quotas import (
     parse_size,
     user_quota_document,
 )
+from components.random_secrets import random_password, random_token
 from components.users import HubUser, repeated_names, users_document
 
 HUB_API_PORT = 8081
@@ -98,6 +99,8 @@ class Ec2HubClusterArgs(TypedDict):
     """US dollars a month at which the owner gets a warning; needs `budgetEmail`. Default: no budget."""
     budgetEmail: NotRequired[str]
     """Who gets the warning."""
+    alarmEmail: NotRequired[str]
+    """Who hears by e-mail that the hub does not answer, or does again. Default: `budgetEmail`; one of both is needed."""
     dataProtection: NotRequired[bool]
     """Whether homes, the hub's database and snapshots outlive `destroy`. Default True."""
     confirmDataLoss: NotRequired[str]
@@ -196,7 +199,8 @@ class Ec2HubCluster(pulumi.ComponentResource):
         profile = self._manager_role(account, net, groups, template, bundle, secret)
         address = self._manager(account, net, groups, template, profile, bundle, secret, launched)
         address_record(name, account.zone_id, args["domain"], address.public_ip, self._local)
-        https_check(name, args["domain"], "/hub/health", self._local)
+        alarms = alarm_topic(name, alarm_email(args), self._local)
+        https_check_with_alarm(name, args["domain"], "/hub/health", alarms, self._local)
         daily_snapshots(name, cluster=name, keep=SNAPSHOTS_KEPT, opts=self._local)
         monthly_budget(name, args.get("monthlyBudget"), args.get("budgetEmail"), self._local)
         self.url = pulumi.Output.from_input(f"https://{args['domain']}")
@@ -251,21 +255,17 @@ class Ec2HubCluster(pulumi.ComponentResource):
         return _Groups(manager, manager2, worker)
 
     def _passwords(self) -> _Passwords:
-        def generated(label: str, length: int) -> pulumi.Output[str]:
-            made = random.RandomPassword(f"{self._name}-{label}", length=length, special=False, opts=self._local)
-            return pulumi.Output.secret(made.result)
-
-        return _Passwords(user=generated("user-password", 20), admin=generated("admin-password", 40))
+        return _Passwords(
+            user=random_password(f"{self._name}-user-password", 20, self._local),
+            admin=random_password(f"{self._name}-admin-password", 40, self._local),
+        )
 
     def _secret(self, passwords: _Passwords) -> aws.secretsmanager.Secret:
-        def token(label: str) -> pulumi.Output[str]:
-            return random.RandomId(f"{self._name}-{label}", byte_length=32, opts=self._local).hex
-
         values = {
             "user-password": passwords.user,
             "admin-password": passwords.admin,
-            "cookie-secret": token("cookie-secret"),
-            "proxy-token": token("proxy-token"),
+            "cookie-secret": random_token(f"{self._name}-cookie-secret", self._local),
+            "proxy-token": random_token(f"{self._name}-proxy-token", self._local),
             "client-secret": self._args.get("login", {}).get("clientSecret", ""),
         }
         secret = aws.secretsmanager.Secret(
@@ -455,6 +455,7 @@ def check_ec2_hub_cluster(args: Ec2HubClusterArgs) -> list[pulumi.InputPropertyE
         errors.append({"property_path": path, "reason": reason})
 
     errors += check_place(args["domain"], args, instance_types(args))
+    errors += check_alarm_email(args)
     errors += check_data_protection(
         args["domain"], keep=args.get("dataProtection", True), confirmed=args.get("confirmDataLoss", "")
     )

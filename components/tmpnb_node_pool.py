@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import pulumi
 import pulumi_docker as docker
-import pulumi_random as random
 
 from components.aws.tmpnb_plan import DEFAULT_REDIRECTOR_TYPE
 from components.docker.build_context import REGISTRY_IMAGE
 from components.docker.container_group import ContainerGroup
 from components.docker.images import build_image
-from components.docker.pool_arguments import (
+from components.docker.redirector import RedirectorSettings, redirector_group
+from components.docker.tls_proxy import Certificate, self_signed_certificate
+from components.docker.tmpnb_node import TmpnbNode, node_group
+from components.docker.tmpnb_plan import NodeSettings
+from components.egress import EgressProfile
+from components.pool_arguments import (
     DEFAULT_DOMAIN,
     DEFAULT_ENGINE,
     TmpnbNodeArgs,
@@ -27,18 +31,19 @@ from components.docker.pool_arguments import (
     redirector_engine,
     redirector_url,
 )
-from components.docker.pool_checks import check_tmpnb_node_pool
-from components.docker.pool_plan import hosted_nodes, named_images, node_settings, redirector_settings
-from components.docker.redirector import RedirectorSettings, redirector_group
-from components.docker.tls_proxy import Certificate, self_signed_certificate
-from components.docker.tmpnb_node import TmpnbNode, node_group
-from components.docker.tmpnb_plan import NodeSettings
-from components.egress import EgressProfile
+from components.pool_checks import check_tmpnb_node_pool
+from components.pool_plan import (
+    engines_asked,
+    hosted_images,
+    hosted_nodes,
+    named_images,
+    node_settings,
+    redirector_settings,
+)
+from components.random_secrets import random_token
 
 if TYPE_CHECKING:
     from components.aws.tmpnb_pool import PoolOnAws
-
-TOKEN_LENGTH = 48
 
 
 class TmpnbNodePool(pulumi.ComponentResource):
@@ -74,7 +79,8 @@ class TmpnbNodePool(pulumi.ComponentResource):
         self._local = pulumi.ResourceOptions(parent=self)
         images = self._images()
         certificate = self._certificate()
-        admin_token, proxy_key = self._token("admin-token"), self._token("proxy-key")
+        admin_token = random_token(f"{name}-admin-token", self._local)
+        proxy_key = random_token(f"{name}-proxy-key", self._local)
         nodes, declared = node_settings(name, args), declared_nodes(args)
         redirecting = redirector_settings(name, args, nodes)
         on_aws = self._on_aws()
@@ -112,7 +118,16 @@ class TmpnbNodePool(pulumi.ComponentResource):
         profile = EgressProfile(args.get("egressProfile", EgressProfile.CLOSED))
         ports, redirector = args.get("egressPorts", []), is_on_ec2(redirector_engine(args))
         return PoolOnAws(
-            self._name, args["ec2"], hosted_nodes(args), profile, ports, redirector=redirector, parent=self
+            self._name,
+            args["ec2"],
+            hosted_nodes(args),
+            hosted_images(args),
+            args.get("email", ""),
+            profile,
+            ports,
+            redirector=redirector,
+            asked=engines_asked(args),
+            parent=self,
         )
 
     def _node(
@@ -151,6 +166,8 @@ class TmpnbNodePool(pulumi.ComponentResource):
     ) -> pulumi.Output[str]:
         """Declare the redirector; its address."""
         name, engine, group = f"{self._name}-redirector", redirector_engine(self._args), redirector_group(settings)
+        # A name that is asked for too early is not there for as long as its zone says, a quarter of an hour.
+        nodes = [*on_aws.names] if on_aws else []
         if on_aws and is_on_ec2(engine):
             return on_aws.host(
                 name,
@@ -160,7 +177,8 @@ class TmpnbNodePool(pulumi.ComponentResource):
                 domain=settings.domain,
                 instance_type=self._args.get("ec2", {}).get("managerType", DEFAULT_REDIRECTOR_TYPE),
                 number=0,
-                drain_seconds=0,
+                drain_seconds=None,
+                after=nodes,
             )
         if on_aws:
             on_aws.name_of_another(name, settings.domain, self._args.get("address", ""), settings.port)
@@ -172,15 +190,10 @@ class TmpnbNodePool(pulumi.ComponentResource):
                 "images": {"redirector": images["redirector"]},
                 "secrets": secrets,
             },
-            self._local,
+            pulumi.ResourceOptions(parent=self, depends_on=nodes),
         )
         address = redirector_url(self._args)
         return deployed.id.apply(lambda _: address)
-
-    def _token(self, label: str) -> pulumi.Output[str]:
-        """A random token that the state holds encrypted, as it does not hold a `RandomId`, whose id tells it."""
-        made = random.RandomPassword(f"{self._name}-{label}", length=TOKEN_LENGTH, special=False, opts=self._local)
-        return pulumi.Output.secret(made.result)
 
     def _certificate(self) -> Certificate | None:
         domain = self._args.get("domain", DEFAULT_DOMAIN)

@@ -20,6 +20,8 @@ SPEC_LABEL = "hubstack.spec"
 FILES_FOLDER = "/run/hubstack"
 """Where a container finds its texts and secrets, each a file of its name."""
 
+LOOPBACK = "127.0.0.1"
+
 Json = dict[str, Any]
 
 
@@ -78,10 +80,10 @@ class ContainerSpec(TypedDict):
     user: NotRequired[str]
     """User and group as `1000:100`. Default: the image's."""
     ports: NotRequired[Sequence[PortSpec]]
-    extra_hosts: NotRequired[Mapping[str, str]]
-    """Further names and their addresses; `host-gateway` is the host's."""
     health: NotRequired[Sequence[str]]
     """Command that fails while it does not work."""
+    restarts: NotRequired[bool]
+    """Whether the engine starts it again when it or the host has ended. Default True."""
 
 
 class JoinSpec(TypedDict):
@@ -99,6 +101,8 @@ class FarewellSpec(TypedDict):
     """Its short name."""
     command: Sequence[str]
     """What is run in it; the group is removed when it has ended, however it went."""
+    undo: NotRequired[Sequence[str]]
+    """What takes it back, where the group stays after all; it changes nothing where there was no farewell. Default: nothing."""
 
 
 class ProbeSpec(TypedDict):
@@ -140,6 +144,15 @@ def prefix(spec: GroupSpec) -> str:
     return f"{spec['stack']}-{spec['group']}"
 
 
+def faces(spec: GroupSpec) -> list[str]:
+    """Containers that visitors reach, in the order of their start: those with a port that is not on the host's loopback."""
+    return [
+        name
+        for name in spec["order"]
+        if any(port["address"] != LOOPBACK for port in spec["containers"][name].get("ports", ()))
+    ]
+
+
 def digest(*parts: object) -> str:
     """A short hash of JSON values, the same for equal ones."""
     text = json.dumps(parts, sort_keys=True)
@@ -179,7 +192,6 @@ def host_config(spec: GroupSpec, name: str) -> Json:
         "binds": binds,
         "cap_add": list(container.get("cap_add", ())) or None,
         "cap_drop": ["ALL"],
-        "extra_hosts": dict(container.get("extra_hosts", {})) or None,
         "log_config": {"type": "json-file", "config": {"max-size": "5m", "max-file": "2"}},
         "mem_limit": container["memory_bytes"],
         "memswap_limit": container["memory_bytes"],
@@ -188,7 +200,7 @@ def host_config(spec: GroupSpec, name: str) -> Json:
         "pids_limit": container["processes"],
         "port_bindings": {port["target"]: (port["address"], port["published"]) for port in container.get("ports", ())},
         "read_only": True,
-        "restart_policy": {"Name": "unless-stopped"},
+        "restart_policy": {"Name": "unless-stopped" if container.get("restarts", True) else "no"},
         "security_opt": ["no-new-privileges"],
         "tmpfs": {"/tmp": "rw,nosuid,nodev,size=64m,mode=1777"},  # noqa: S108  (the container's own)
     }

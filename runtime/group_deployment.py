@@ -1,15 +1,15 @@
 """Making a Docker engine have a group of containers, and taking it away again."""
 
+import contextlib
 import io
-import json
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import docker
-from docker.errors import APIError, NotFound
+from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import RequestException
 
 from runtime.container_group import (
     FILES_FOLDER,
@@ -18,9 +18,9 @@ from runtime.container_group import (
     SPEC_LABEL,
     STACK_LABEL,
     GroupSpec,
-    ProbeSpec,
     container_digest,
     digest,
+    faces,
     files_of,
     files_volume,
     group_labels,
@@ -29,40 +29,41 @@ from runtime.container_group import (
     prefix,
     removal_order,
 )
+from runtime.group_proof import ReachError, prove
+from runtime.group_readiness import DeploymentError, wait_for
 
-READY_SECONDS = 120
 STOP_SECONDS = 15
-FAILED_STARTS = 4
-"""Starts in a row after which a container is not waited for any more."""
-INTERVAL_SECONDS = 0.3
-LAST_LINES = 15
-PROBE_SECONDS = 90
-PROBE_BYTES = 256 * 2**20
-PROBE_PROCESSES = 128
-PROBE_SOURCE = Path(__file__).parent / "egress_probe" / "__main__.py"
+FAREWELL_TRIES = 15
+FAREWELL_PAUSE_SECONDS = 2
+"""Half a minute for a container that begins anew: the engine pauses 0.1 s before its first start, then twice as long each time."""
 
 Json = dict[str, Any]
 
 
-class DeploymentError(Exception):
-    """A container does not work, or code in users' place reaches too much; the message says what."""
-
-
-class ReachError(DeploymentError):
-    """Code in users' place reaches what its egress profile closes; the message says what answered."""
-
-
-def deploy(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str], secrets: Mapping[str, str]) -> None:
+def deploy(
+    client: docker.APIClient,
+    spec: GroupSpec,
+    images: Mapping[str, str],
+    secrets: Mapping[str, str],
+    *,
+    proved: bool = False,
+) -> None:
     """Make the engine have the group, and wait until all of it works.
+
+    What visitors reach is started, or replaced, when all else works and was proved. Where it runs already it goes on
+    meanwhile, and is stopped if the proof fails.
 
     Args:
         client: the engine's API.
         spec: the group.
         images: ids or digests of the images by their short names; the engine has them, or can pull those with a digest.
         secrets: the secrets by their names.
+        proved: whether all of this was done before, with containers that are still the same, and nothing but what visitors
+            reach may lack. Default False.
 
     Raises:
-        DeploymentError: a container does not start or does not get healthy, or the probe got an answer.
+        DeploymentError: a container does not start or does not get healthy, or a farewell cannot be taken back.
+        ReachError: the probe got an answer, and nobody is let in any more.
         APIError: the engine refused something.
     """
     for image in sorted(set(images.values())):
@@ -70,11 +71,40 @@ def deploy(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str],
     _remove_others(client, spec)
     for network in spec["networks"]:
         _ensure_network(client, spec, network)
-    for name in spec["order"]:
-        _ensure_container(client, spec, name, images, secrets)
-    _wait(client, spec)
-    if "probe" in spec:
-        _prove(client, spec, spec["probe"], images)
+    front = faces(spec)
+    _bring_up(client, spec, [name for name in spec["order"] if name not in front], images, secrets)
+    if "probe" in spec and not proved:
+        try:
+            prove(client, spec, spec["probe"], images)
+        except ReachError as error:
+            raise ReachError(f"{error}\n{_closed(client, spec)}") from error
+    if not proved:
+        _stay(client, spec)
+    _bring_up(client, spec, front, images, secrets)
+
+
+def close(client: docker.APIClient, spec: GroupSpec) -> None:
+    """Let nobody in any more: stop what visitors reach. A stopped one is left alone by an engine that starts anew.
+
+    Raises:
+        APIError: the engine refused; it was asked for all of them nevertheless.
+    """
+    refused: APIError | None = None
+    for name in faces(spec):
+        try:
+            client.stop(f"{prefix(spec)}-{name}", timeout=STOP_SECONDS)
+        except NotFound:
+            continue
+        except APIError as error:
+            refused = error
+    if refused:
+        raise refused
+
+
+def lets_in(client: docker.APIClient, spec: GroupSpec) -> bool:
+    """Whether visitors are let in: something that they reach runs."""
+    there = [_inspect(client, f"{prefix(spec)}-{name}") for name in faces(spec)]
+    return any(found["State"]["Running"] for found in there if found)
 
 
 def ensure_image(client: docker.APIClient, image: str) -> None:
@@ -96,10 +126,19 @@ def ensure_image(client: docker.APIClient, image: str) -> None:
             raise DeploymentError(f"the image {image} is not on this engine and cannot be pulled: {reason}") from None
 
 
-def differences(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str]) -> list[str]:
-    """What is not as the description says, a sentence each; empty when all is right."""
+def differences(
+    client: docker.APIClient, spec: GroupSpec, images: Mapping[str, str], names: Sequence[str] | None = None
+) -> list[str]:
+    """What is not as the description says, a sentence each; empty when all is right.
+
+    Args:
+        client: the engine's API.
+        spec: the group.
+        images: ids or digests of the images by their short names.
+        names: containers that are looked at. Default: all.
+    """
     found: list[str] = []
-    for name in spec["containers"]:
+    for name in spec["containers"] if names is None else names:
         there = _inspect(client, f"{prefix(spec)}-{name}")
         if there is None:
             found.append(f"container {name} is missing")
@@ -112,13 +151,21 @@ def differences(client: docker.APIClient, spec: GroupSpec, images: Mapping[str, 
     return found
 
 
-def remove(client: docker.APIClient, spec: GroupSpec) -> None:
-    """Remove everything of the group from the engine, users' servers on its networks included; images stay."""
+def remove(client: docker.APIClient, spec: GroupSpec, *, farewell: bool = True) -> None:
+    """Remove everything of the group from the engine, users' servers on its networks included; images stay.
+
+    Args:
+        client: the engine's API.
+        spec: the group.
+        farewell: whether users may finish first. Default True.
+    """
     mine = {"label": [f"{STACK_LABEL}={spec['stack']}", f"{GROUP_LABEL}={spec['group']}"]}
-    if "farewell" in spec:
-        _run(client, f"{prefix(spec)}-{spec['farewell']['container']}", spec["farewell"]["command"])
-    for found in removal_order(spec, client.containers(all=True, filters=mine)):
-        _remove_container(client, found["Id"])
+    if farewell and "farewell" in spec:
+        _farewell(client, f"{prefix(spec)}-{spec['farewell']['container']}", spec["farewell"]["command"])
+    # What makes servers ends first, and may have made some meanwhile.
+    while left := removal_order(spec, client.containers(all=True, filters=mine)):
+        for found in left:
+            _remove_container(client, found["Id"])
     for network in client.networks(filters=mine):
         client.remove_network(network["Id"])
     for volume in client.volumes(filters=mine)["Volumes"] or []:
@@ -132,15 +179,60 @@ def _inspect(client: docker.APIClient, name: str) -> Json | None:
         return None
 
 
-def _run(client: docker.APIClient, container: str, command: Sequence[str]) -> None:
-    """Run a command in a container, if that runs, and wait for its end."""
+def _bring_up(
+    client: docker.APIClient,
+    spec: GroupSpec,
+    names: Sequence[str],
+    images: Mapping[str, str],
+    secrets: Mapping[str, str],
+) -> None:
+    for name in names:
+        _ensure_container(client, spec, name, images, secrets)
+    wait_for(client, spec, names)
+
+
+def _closed(client: docker.APIClient, spec: GroupSpec) -> str:
+    """Let nobody in any more, and say whether that was done."""
     try:
-        started = client.exec_create(container, list(command))
-        for _ in client.exec_start(started["Id"], stream=True):
-            pass
-    except APIError:
-        # It is gone, or does not run: there is nobody to ask.
+        close(client, spec)
+    except (DockerException, RequestException) as error:
+        return f"visitors may still be let in, since the engine does not stop that ({error})"
+    return "visitors are not let in"
+
+
+def _stay(client: docker.APIClient, spec: GroupSpec) -> None:
+    """Take back the farewell of a removal that did not come to its end."""
+    farewell = spec.get("farewell")
+    undo = farewell and farewell.get("undo")
+    if not farewell or not undo:
         return
+    code, said = _run(client, f"{prefix(spec)}-{farewell['container']}", undo)
+    if code:
+        raise DeploymentError(f"{prefix(spec)} may still be leaving, which cannot be taken back:\n{said}")
+
+
+def _farewell(client: docker.APIClient, container: str, command: Sequence[str]) -> None:
+    """Let users finish; a farewell that broke off, since its container began anew, is said again."""
+    for _ in range(FAREWELL_TRIES):
+        # Where it is gone, or nobody starts it again, there is nobody to ask.
+        with contextlib.suppress(APIError):
+            if _run(client, container, command)[0] == 0:
+                return
+        there = _inspect(client, container)
+        if there is None or not (there["State"]["Running"] or there["State"].get("Restarting")):
+            return
+        time.sleep(FAREWELL_PAUSE_SECONDS)
+
+
+def _run(client: docker.APIClient, container: str, command: Sequence[str]) -> tuple[int, str]:
+    """Run a command in a container and wait for its end; its exit code, and what it said.
+
+    Raises:
+        APIError: the container is not there, or does not run.
+    """
+    started = client.exec_create(container, list(command))
+    said = b"".join(client.exec_start(started["Id"], stream=True))
+    return client.exec_inspect(started["Id"])["ExitCode"] or 0, said.decode(errors="replace").strip()
 
 
 def _remove_container(client: docker.APIClient, container: str) -> None:
@@ -301,68 +393,3 @@ def _write_files(
         client.put_archive(loader["Id"], FILES_FOLDER, archive.getvalue())
     finally:
         client.remove_container(loader["Id"], force=True)
-
-
-def _wait(client: docker.APIClient, spec: GroupSpec) -> None:
-    """Wait until every container runs and those with a check are healthy."""
-    deadline = time.monotonic() + READY_SECONDS
-    waiting = list(spec["containers"])
-    while waiting:
-        states = {name: client.inspect_container(f"{prefix(spec)}-{name}") for name in waiting}
-        waiting = [name for name, found in states.items() if not _works(found)]
-        hopeless = any(found["RestartCount"] >= FAILED_STARTS for found in states.values())
-        if waiting and (hopeless or time.monotonic() > deadline):
-            raise DeploymentError(_explain(client, spec, {name: states[name] for name in waiting}))
-        time.sleep(INTERVAL_SECONDS if waiting else 0)
-
-
-def _prove(client: docker.APIClient, spec: GroupSpec, probe: ProbeSpec, images: Mapping[str, str]) -> None:
-    """Run the probe as a user's server runs, and fail with what answered."""
-    required = list(probe.get("required", ()))
-    document = {"forbidden": list(probe["forbidden"]), "required": required, "words": True}
-    name, network = f"{prefix(spec)}-egress-probe", f"{prefix(spec)}-{probe['network']}"
-    if _inspect(client, name):
-        client.remove_container(name, force=True)
-    client.create_container(
-        images[probe["image"]],
-        command=["python3", "-c", PROBE_SOURCE.read_text(), json.dumps(document)],
-        name=name,
-        user="1000:100",
-        labels=group_labels(spec, "egress-probe", ""),
-        host_config=client.create_host_config(
-            cap_drop=["ALL"],
-            dns=["127.0.0.1"],
-            dns_opt=["timeout:1", "attempts:1"],
-            mem_limit=PROBE_BYTES,
-            memswap_limit=PROBE_BYTES,
-            network_mode=network,
-            pids_limit=PROBE_PROCESSES,
-            read_only=True,
-            security_opt=["no-new-privileges"],
-        ),
-        networking_config=client.create_networking_config(
-            {network: client.create_endpoint_config(ipv4_address=probe["address"])}
-        ),
-    )
-    try:
-        client.start(name)
-        code = client.wait(name, timeout=PROBE_SECONDS)["StatusCode"]
-        said = client.logs(name).decode(errors="replace").strip()
-    finally:
-        client.remove_container(name, force=True)
-    if code:
-        raise ReachError(f"{prefix(spec)}: what code of users reaches is not what its egress profile says:\n{said}")
-
-
-def _works(container: Json) -> bool:
-    health = container["State"].get("Health")
-    return bool(container["State"]["Running"]) and (health is None or health["Status"] == "healthy")
-
-
-def _explain(client: docker.APIClient, spec: GroupSpec, states: Mapping[str, Json]) -> str:
-    sentences: list[str] = []
-    for name, found in states.items():
-        health = (found["State"].get("Health") or {}).get("Status", found["State"]["Status"])
-        said = client.logs(found["Id"], tail=LAST_LINES).decode(errors="replace").strip()
-        sentences.append(f"container {prefix(spec)}-{name} does not work ({health}); its last words:\n{said}")
-    return "\n".join(sentences)

@@ -22,6 +22,8 @@ class PlaceArgs(TypedDict):
     """US dollars a month."""
     budgetEmail: NotRequired[str]
     """Who gets the warning."""
+    alarmEmail: NotRequired[str]
+    """Who hears that a host does not answer."""
 
 
 def check_place(
@@ -49,7 +51,23 @@ def check_place(
         wrong("monthlyBudget", f"{budget} is no amount of dollars")
     if budget and "@" not in args.get("budgetEmail", ""):
         wrong("budgetEmail", "a budget needs the address that is warned")
+    told = args.get("alarmEmail")
+    if told is not None and "@" not in told:
+        wrong("alarmEmail", f"{told!r} is no e-mail address")
     return errors
+
+
+def alarm_email(args: PlaceArgs) -> str:
+    """Who hears that a hub does not answer: who is named for it, or for the budget; empty where nobody is."""
+    return args.get("alarmEmail", args.get("budgetEmail", ""))
+
+
+def check_alarm_email(args: PlaceArgs) -> list[pulumi.InputPropertyErrorDetails]:
+    """Whether anybody would hear that a hub does not answer."""
+    if alarm_email(args):
+        return []
+    reason = "needs the address that hears when the hub does not answer; without it, that of `budgetEmail` is taken"
+    return [{"property_path": "alarmEmail", "reason": reason}]
 
 
 def check_data_protection(domain: str, *, keep: bool, confirmed: str) -> list[pulumi.InputPropertyErrorDetails]:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-import boto3  # pyright: ignore[reportMissingTypeStubs]  (it ships none)
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import Resource
+
+from components.aws.deletion_action import DeletionAction, aws_client
 
 LEAVE_COMMAND = "/usr/local/sbin/hubstack-leave"
 """What `boot/pool_host.sh` puts on the host."""
@@ -78,28 +79,13 @@ def say_farewell(
     return status
 
 
-class _HostFarewellProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another instance is another host; how it is asked can change."""
-        changed = [key for key in HostFarewellInputs.__annotations__ if _olds.get(key) != _news.get(key)]
-        replaces = [key for key in changed if key == "instance"]
-        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        """Nothing is made: there is something to say at the end alone."""
-        return CreateResult(props["instance"], props)
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Keep what `delete` is told."""
-        return UpdateResult(_news)
+class _HostFarewellProvider(DeletionAction):
+    inputs = HostFarewellInputs
+    identity = "instance"
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """Ask the host; it is ended however that went."""
-        session = boto3.Session(region_name=_props["region"], profile_name=_props["profile"] or None)
-        client: Any = session.client("ssm")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (boto3 has no types)
-        say_farewell(client, _props["instance"], int(_props["seconds"]))
+        say_farewell(aws_client("ssm", _props), _props["instance"], int(_props["seconds"]))
 
 
 class HostFarewell(Resource, module="aws", name="HostFarewell"):

@@ -2,11 +2,11 @@
 
 from typing import Any, TypedDict
 
-import boto3  # pyright: ignore[reportMissingTypeStubs]  (it ships none)
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import Resource
 
 from components.aws.access import CLUSTER_TAG, USER_TAG
+from components.aws.deletion_action import DeletionAction, aws_client
 
 ALIVE = ("pending", "running", "stopping", "stopped")
 WAIT = {"Delay": 5, "MaxAttempts": 120}
@@ -63,27 +63,13 @@ def delete_homes(client: Any, cluster: str) -> list[str]:
     return sorted(ids)
 
 
-class _LaunchedInstancesProvider(ResourceProvider):
-    serialize_as_secret_always = False
-
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        """Another cluster's instances are others; how and with what they end can change."""
-        changed = [key for key in LaunchedInstancesInputs.__annotations__ if _olds.get(key) != _news.get(key)]
-        replaces = [key for key in changed if key == "cluster"]
-        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
-
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        """Nothing is made: the hub launches instances when users come."""
-        return CreateResult(props["cluster"], props)
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        """Keep what `delete` is told: without this, an update leaves nothing of it in the state."""
-        return UpdateResult(_news)
+class _LaunchedInstancesProvider(DeletionAction):
+    inputs = LaunchedInstancesInputs
+    identity = "cluster"
 
     def delete(self, _id: str, _props: dict[str, Any]) -> None:
         """End the instances, and the homes too if the stack keeps no data."""
-        session = boto3.Session(region_name=_props["region"], profile_name=_props["profile"] or None)
-        client: Any = session.client("ec2")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (boto3 has no types)
+        client = aws_client("ec2", _props)
         end_instances(client, _props["cluster"])
         if _props["delete_homes"]:
             delete_homes(client, _props["cluster"])

@@ -4,9 +4,8 @@ import functools
 import json
 from collections.abc import Mapping
 
-from components.aws.boot import HERE, archive, encoded, program_files
+from components.aws.boot import archive, encoded, host_script, program_files
 from components.aws.swarm_access import registries
-from runtime.boot_script import boot_script
 from runtime.container_group import GroupSpec
 from runtime.pool_host.settings import GROUP_FILE, HOST_FILE, REGISTRY_FILE
 
@@ -15,6 +14,8 @@ HOST_PROGRAM = (
     "runtime/container_group.py",
     "runtime/egress_probe",
     "runtime/group_deployment.py",
+    "runtime/group_proof.py",
+    "runtime/group_readiness.py",
     "runtime/pool_host",
 )
 """What a host runs, relative to the project."""
@@ -62,4 +63,4 @@ def host_user_data(*, bucket: str, key: str, secret: str, region: str, session_m
         "REGISTRY_FILE": REGISTRY_FILE,
         "SESSION_MANAGER": "yes" if session_manager else "no",
     }
-    return encoded(boot_script((HERE / "pool_host.sh").read_text(), values))
+    return encoded(host_script("pool_host.sh", values))

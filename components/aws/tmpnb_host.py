@@ -8,7 +8,9 @@ import pulumi_aws as aws
 
 from components.aws.access import CLUSTER_TAG, SESSION_MANAGER_POLICY, trust
 from components.aws.account import Account
-from components.aws.dns import address_record, https_check
+from components.aws.deletion_action import ProviderStart
+from components.aws.dns import address_record
+from components.aws.health_alarms import https_check_with_alarm
 from components.aws.host_farewell import HostFarewell
 from components.aws.hosts import host
 from components.aws.storage import bundle_in
@@ -28,12 +30,16 @@ class PoolPlace:
     pool: str
     """Name of the pool, and the value of its hosts' tag."""
     account: Account
+    alarms: aws.sns.Topic
+    """Who hears that a host does not answer."""
     bucket: aws.s3.Bucket
     """What hosts fetch, an object for each."""
     subnets: Sequence[pulumi.Output[str]]
     security_groups: Sequence[pulumi.Output[str]]
     ways: Sequence[pulumi.Resource]
     """What lets traffic in and out: it is there before a host starts, and goes after its users."""
+    farewells: ProviderStart
+    """Before it, no host is replaced, which begins with its farewell."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,10 @@ class HostSettings:
     instance_type: str
     number: int
     """Which of the subnets it is in, modulo their count: others that come and go move it nowhere."""
-    drain_seconds: int
-    """How long its users get when it is removed; 0 where it has none."""
+    drain_seconds: int | None
+    """How long its users get when it is removed; None where it has none, as on a redirector."""
+    after: Sequence[pulumi.Resource] = ()
+    """What is there before the host hears of its bundle."""
 
 
 class TmpnbHost(pulumi.ComponentResource):
@@ -58,6 +66,9 @@ class TmpnbHost(pulumi.ComponentResource):
 
     url: pulumi.Output[str]
     """Where visitors reach it."""
+
+    record: aws.route53.Record
+    """Its name."""
 
     def __init__(
         self,
@@ -84,12 +95,12 @@ class TmpnbHost(pulumi.ComponentResource):
             name,
             f"{settings.group['group']}.tar.gz",
             pool_bundle(settings.group, settings.images),
-            self._local,
+            pulumi.ResourceOptions(parent=self, depends_on=[*settings.after]),
         )
         secret = self._secret(secrets) if secrets else None
         secret_arn = secret.arn if secret else pulumi.Output.from_input("")
         profile, shell = self._profile(bundle.arn, secret_arn)
-        self._instance(profile, shell, bundle.key, secret_arn)
+        self.record = self._instance(profile, shell, bundle.key, secret_arn)
         self.url = pulumi.Output.from_input(f"https://{settings.domain}")
         self.register_outputs({"url": self.url})
 
@@ -133,7 +144,7 @@ class TmpnbHost(pulumi.ComponentResource):
         shell: aws.iam.RolePolicyAttachment,
         key: pulumi.Output[str],
         secret: pulumi.Output[str],
-    ) -> None:
+    ) -> aws.route53.Record:
         name, place, settings = self._name, self._place, self._settings
         user_data = pulumi.Output.all(place.bucket.bucket, key, secret).apply(
             lambda known: host_user_data(bucket=known[0], key=known[1], secret=known[2], region=place.account.region)
@@ -149,19 +160,21 @@ class TmpnbHost(pulumi.ComponentResource):
             disk_gigabytes=ROOT_GIGABYTES,
             tags={CLUSTER_TAG: place.pool},
             # What it runs it fetches; a newer machine image ends nobody's server. One that is replaced lets its users
-            # finish before its address goes to the next.
+            # finish before its address goes to the next: AWS would give it another type by stopping it under them.
             opts=pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*place.ways],
+                depends_on=[*place.ways, place.farewells],
                 ignore_changes=["ami", "userDataBase64"],
+                replace_on_changes=[] if settings.drain_seconds is None else ["instanceType"],
                 delete_before_replace=True,
             ),
         )
         address = aws.ec2.Eip(name, domain="vpc", tags={"Name": name}, opts=self._local)
         given = aws.ec2.EipAssociation(name, instance_id=instance.id, allocation_id=address.id, opts=self._local)
         record = address_record(name, place.account.zone_id, settings.domain, address.public_ip, self._local)
-        https_check(name, settings.domain, HEALTH_PATH, self._local)
-        if settings.drain_seconds:
+        https_check_with_alarm(name, settings.domain, HEALTH_PATH, place.alarms, self._local)
+        if settings.drain_seconds is not None:
+            # Also where users get no time: taken off, it would be deleted, and say farewell, while the host stays.
             HostFarewell(
                 name,
                 {
@@ -173,3 +186,4 @@ class TmpnbHost(pulumi.ComponentResource):
                 # Deleted before all of these: users reach the host by its name until they have finished.
                 pulumi.ResourceOptions(parent=self, depends_on=[instance, given, record, shell, *place.ways]),
             )
+        return record

@@ -54,6 +54,8 @@ class PoolOnEc2(TypedDict):
     """US dollars a month at which the owner gets a warning; needs `budgetEmail`. Default: no budget."""
     budgetEmail: NotRequired[str]
     """Who gets the warning."""
+    alarmEmail: NotRequired[str]
+    """Who hears by e-mail that a host does not answer, or does again. Default: `email` of the pool."""
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import pulumi
+import pulumi_aws as aws
 
 from components.aws.account import Account, read_account
 from components.aws.budget import monthly_budget
-from components.aws.dns import address_record, https_check
+from components.aws.deletion_action import ProviderStart
+from components.aws.dns import address_record
 from components.aws.firewall import EVERYWHERE, HTTP, HTTPS, Rule, egress_rules, let_in, let_out, security_group
+from components.aws.health_alarms import alarm_topic, https_check_with_alarm
 from components.aws.network import public_network
+from components.aws.registry_images import image_mistakes
 from components.aws.storage import private_bucket
 from components.aws.subnets import plan_subnets
 from components.aws.tmpnb_host import HEALTH_PATH, HostSettings, PoolPlace, TmpnbHost
@@ -29,8 +33,9 @@ def pool_place(
     name: str,
     args: PoolOnEc2,
     account: Account,
-    profile: EgressProfile,
-    ports: Sequence[int],
+    alarms: aws.sns.Topic,
+    servers_reach: Sequence[Rule],
+    asked: Sequence[tuple[str, int]],
     opts: pulumi.ResourceOptions,
 ) -> PoolPlace:
     """Declare what all hosts of a pool share.
@@ -39,8 +44,9 @@ def pool_place(
         name: prefix of the resources' names, and the value of the hosts' tag.
         args: arguments that were checked.
         account: what AWS said of the account.
-        profile: what servers may reach; nodes enforce it, and hosts must let it through.
-        ports: TCP ports of public addresses under the profile `ports`.
+        alarms: who hears that a host does not answer.
+        servers_reach: what servers may reach; nodes enforce it, and hosts must let it through.
+        asked: address and port of what the redirector asks beside HTTPS's own port.
         opts: resource options.
     """
     net = public_network(
@@ -59,16 +65,19 @@ def pool_place(
     outward = [
         Rule("internet-https", "tcp", (HTTPS, HTTPS), cidr=EVERYWHERE),
         Rule("internet-http", "tcp", (HTTP, HTTP), cidr=EVERYWHERE),
+        *(Rule(f"node-{address}-{port}", "tcp", (port, port), cidr=f"{address}/32") for address, port in asked),
     ]
     ways = let_in(f"{name}-web", web, everybody, opts) + let_out(f"{name}-web", web, outward, opts)
-    ways += let_out(f"{name}-servers", servers, servers_rules(profile, ports), opts)
+    ways += let_out(f"{name}-servers", servers, servers_reach, opts)
     return PoolPlace(
         pool=name,
         account=account,
+        alarms=alarms,
         bucket=private_bucket(f"{name}-bundles", opts),
         subnets=[subnet.id for subnet in net.public],
         security_groups=[web.id, servers.id],
         ways=[*net.ways, *ways],
+        farewells=ProviderStart(f"{name}-farewells", opts),
     )
 
 
@@ -83,15 +92,21 @@ def servers_rules(profile: EgressProfile, ports: Sequence[int]) -> Sequence[Rule
 class PoolOnAws:
     """What a pool has on AWS: names in a hosted zone, and hosts for what of it names no engine."""
 
+    names: list[aws.route53.Record]
+    """The records of what was declared so far."""
+
     def __init__(
         self,
         name: str,
         args: PoolOnEc2,
         hosts: Sequence[NodeHost],
+        images: Mapping[str, str],
+        email: str,
         profile: EgressProfile,
         ports: Sequence[int],
         *,
         redirector: bool,
+        asked: Sequence[tuple[str, int]],
         parent: pulumi.Resource,
     ) -> None:
         """Ask the account, and declare what all hosts share if there is any.
@@ -100,15 +115,18 @@ class PoolOnAws:
             name: prefix of the resources' names.
             args: arguments that were checked.
             hosts: the nodes on instances.
+            images: the images of hosts by digest, by the argument that names each.
+            email: the owner's address, which hears that a host does not answer where no other is named for it.
             profile: what servers may reach.
             ports: TCP ports of public addresses under the profile `ports`.
             redirector: whether the redirector is on an instance.
+            asked: address and port of what the redirector asks beside HTTPS's own port.
             parent: the pool.
 
         Raises:
             pulumi.InputPropertiesError: the account lacks something; everything is listed.
         """
-        self._name, self._args = name, args
+        self._name, self._args, self.names = name, args, []
         self._opts = pulumi.ResourceOptions(parent=parent)
         any_hosts = bool(hosts) or redirector
         self._account = read_account(
@@ -120,10 +138,16 @@ class PoolOnAws:
             opts=pulumi.InvokeOptions(parent=parent),
         )
         errors = self._account.errors + check_memory(self._account.sizes, hosts)
+        errors += image_mistakes(images, pulumi.InvokeOptions(parent=parent))
         if errors:
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed to account {self._account.id}", errors)
         monthly_budget(name, args.get("monthlyBudget"), args.get("budgetEmail"), self._opts)
-        self._place = pool_place(name, args, self._account, profile, ports, self._opts) if any_hosts else None
+        self._alarms = alarm_topic(name, args.get("alarmEmail", email), self._opts)
+        self._place = (
+            pool_place(name, args, self._account, self._alarms, servers_rules(profile, ports), asked, self._opts)
+            if any_hosts
+            else None
+        )
 
     def host(
         self,
@@ -135,7 +159,8 @@ class PoolOnAws:
         domain: str,
         instance_type: str,
         number: int,
-        drain_seconds: int,
+        drain_seconds: int | None,
+        after: Sequence[pulumi.Resource] = (),
     ) -> pulumi.Output[str]:
         """Declare an instance for a group of containers; its address.
 
@@ -147,18 +172,21 @@ class PoolOnAws:
             domain: the host's name in the zone.
             instance_type: what the instance is.
             number: which of the subnets it is in, modulo their count.
-            drain_seconds: how long its users get when it is removed.
+            drain_seconds: how long its users get when it is removed; None where it has none.
+            after: what is there before the host hears of its containers.
 
         Raises:
             ValueError: the pool was declared without hosts.
         """
         if self._place is None:
             raise ValueError(f"{name} was not counted among the hosts")
-        settings = HostSettings(group, images, domain, instance_type, number, drain_seconds)
-        return TmpnbHost(name, self._place, settings, secrets, self._opts).url
+        settings = HostSettings(group, images, domain, instance_type, number, drain_seconds, after)
+        made = TmpnbHost(name, self._place, settings, secrets, self._opts)
+        self.names.append(made.record)
+        return made.url
 
     def name_of_another(self, name: str, domain: str, address: str, port: int) -> None:
-        """A record and a health check for a node or a redirector on an engine that the stack finds.
+        """A record, a health check and its alarm for a node or a redirector on an engine that the stack finds.
 
         Args:
             name: the resources' name.
@@ -166,5 +194,5 @@ class PoolOnAws:
             address: IPv4 address of the engine's host.
             port: its published port.
         """
-        address_record(name, self._account.zone_id, domain, address, self._opts)
-        https_check(name, domain, HEALTH_PATH, self._opts, port=port)
+        self.names.append(address_record(name, self._account.zone_id, domain, address, self._opts))
+        https_check_with_alarm(name, domain, HEALTH_PATH, self._alarms, self._opts, port=port)

@@ -17,6 +17,7 @@ from components.docker.inspection import (
     routes_in_use,
     section,
 )
+from components.docker.lost_engines import VARIABLE, advice, is_lost
 from components.docker.overlay import collisions
 from components.docker.tmpnb_egress import bridges
 from components.docker.tmpnb_plan import NodeSettings
@@ -24,8 +25,8 @@ from runtime.container_group import GROUP_LABEL, STACK_LABEL
 
 ENGINES_AT_ONCE = 32
 
-PLATFORM_BYTES = 2**30
-"""Memory that a node's own containers and the host's system take at least."""
+SYSTEM_BYTES = 2**29
+"""Memory that the host's system and its engine take at least."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,24 @@ class EngineShare:
     """Images by digest or id that it must have or be able to pull."""
     pool: str
     """Range that the networks are cut from."""
+    platform_bytes: int = 0
+    """Memory that the containers of the nodes' and the redirector's own may take there."""
 
 
 def require_engines(shares: Sequence[EngineShare]) -> None:
-    """Ask all engines at once whether they can take what the pool wants of them.
+    """Ask all engines at once whether they can take what the pool wants of them, but for those that are lost.
 
     Raises:
         pulumi.RunError: some cannot; the message lists everything.
     """
+    for share in shares:
+        if is_lost(share.engine):
+            pulumi.warn(
+                f"nothing is asked of the engine at {share.engine}: {VARIABLE} says that it is lost; take its lines out"
+            )
+    asked = [share for share in shares if not is_lost(share.engine)]
     with ThreadPoolExecutor(ENGINES_AT_ONCE) as pool:
-        mistakes = [sentence for found in pool.map(engine_mistakes, shares) for sentence in found]
+        mistakes = [sentence for found in pool.map(engine_mistakes, asked) for sentence in found]
     if mistakes:
         lines = "\n".join(f"  {sentence}" for sentence in mistakes)
         raise pulumi.RunError(f"the pool cannot be deployed, {len(mistakes)} mistake(s):\n{lines}")
@@ -67,7 +76,8 @@ def engine_mistakes(share: EngineShare) -> list[str]:
                 + _image_mistakes(client, share)
             )
     except EngineUnreachableError as error:
-        return [str(error).replace("hubstack:engine", "the engine of its nodes (hubstack:tmpnb.nodes)")]
+        reason = str(error).replace("hubstack:engine", "the engine of its nodes (hubstack:tmpnb.nodes)")
+        return [f"{reason}; {advice(share.engine)}"]
     except APIError as error:
         return [f"the engine at {share.engine} refused: {error.explanation}"]
     except OSError as error:
@@ -75,16 +85,17 @@ def engine_mistakes(share: EngineShare) -> list[str]:
 
 
 def memory_mistakes(share: EngineShare, total_bytes: int) -> list[str]:
-    """Whether the host has the memory of every server that it may run at once, and some for itself."""
+    """Whether the host has the memory of every server that it may run at once, of the pool's own and some for itself."""
     wanted = sum(int(node.capacity * node.quota["memory_bytes"]) for node in share.nodes)
-    if wanted + PLATFORM_BYTES <= total_bytes:
+    own = share.platform_bytes + SYSTEM_BYTES
+    if wanted + own <= total_bytes:
         return []
     names = ", ".join(
         f"{node.name} ({node.capacity} x {_gibibytes(node.quota['memory_bytes'])})" for node in share.nodes
     )
     return [
         f"{share.engine} has {_gibibytes(total_bytes)} of memory, and its servers may take {_gibibytes(wanted)} beside "
-        f"{_gibibytes(PLATFORM_BYTES)} of its own: {names}; lower capacity or hubstack:userQuota.memory"
+        f"{_gibibytes(own)} for the pool's containers and the system: {names}; lower capacity or hubstack:userQuota.memory"
     ]
 
 

@@ -42,29 +42,54 @@ class RedirectorSettings:
     """Whether the nodes' certificate is the stack's own, which no system knows."""
     acme_email: str
     """Who hears from Let's Encrypt; empty where the certificate is the stack's own."""
-    names_on_host: Sequence[str]
-    """Names of nodes that are on the redirector's own host."""
+    nodes_on_host: Sequence[str]
+    """Names of nodes that are on the redirector's own host, whose names need not lead there."""
+    burst: int
+    """How often one address is sent to a node at once."""
+    per_minute: float
+    """How often one address is sent to a node in a minute in the long run."""
+
+    @property
+    def edge(self) -> ipaddress.IPv4Network:
+        """Range of the network that TLS proxy and redirector share."""
+        return next(ipaddress.IPv4Network(self.subnet).subnets(prefixlen_diff=1))
+
+    @property
+    def front(self) -> ipaddress.IPv4Network:
+        """Range of the network that leads to the outside."""
+        return [*ipaddress.IPv4Network(self.subnet).subnets(prefixlen_diff=1)][1]
+
+    @property
+    def host(self) -> str:
+        """Address of the redirector's own host on its bridge: an engine gives itself the first one."""
+        return str(self.front[1])
 
 
 def redirector_document(settings: RedirectorSettings) -> dict[str, object]:
-    """What `runtime/redirector/settings.py` reads; nodes in a fixed order."""
+    """What `runtime/redirector/settings.py` reads; nodes in a fixed order.
+
+    How to reach nodes on the same host is said here and not in the container's hosts file, which is written at its start
+    alone: a node that comes or goes restarts nothing.
+    """
+    here = {name: {"connect": settings.host} for name in settings.nodes_on_host}
     return {
         "stack": settings.stack,
-        "nodes": sorted(settings.nodes, key=lambda node: node["name"]),
+        "nodes": [
+            {**node, **here.get(node["name"], {})} for node in sorted(settings.nodes, key=lambda node: node["name"])
+        ],
         "ca_file": f"{FILES_FOLDER}/tls-cert" if settings.own_certificate else None,
         "poll_seconds": 3,
         "deadline_seconds": 2,
         "port": PORT,
-        "visitors": {"burst": 200, "per_minute": 60},
+        "visitors": {"burst": settings.burst, "per_minute": settings.per_minute},
         "forwarded_hops": 1,
     }
 
 
 def redirector_group(settings: RedirectorSettings) -> GroupSpec:
     """The redirector and its TLS proxy; another list of nodes is read without a restart."""
-    edge, front = ipaddress.IPv4Network(settings.subnet).subnets(prefixlen_diff=1)
     # By address: names are not resolved while the engine is restarted under visitors.
-    address = str(edge[-2])
+    address = str(settings.edge[-2])
     upstream = f"{address}:{PORT}"
     configuration = (
         acme_caddyfile(upstream, settings.domain, settings.acme_email)
@@ -75,8 +100,8 @@ def redirector_group(settings: RedirectorSettings) -> GroupSpec:
         "stack": settings.stack,
         "group": GROUP,
         "networks": {
-            "edge": {"subnet": str(edge), "internal": True},
-            "front": {"subnet": str(front), "internal": False},
+            "edge": {"subnet": str(settings.edge), "internal": True},
+            "front": {"subnet": str(settings.front), "internal": False},
         },
         "containers": {
             "redirector": {
@@ -92,7 +117,6 @@ def redirector_group(settings: RedirectorSettings) -> GroupSpec:
                 # The public part of the certificate alone, to know the nodes by.
                 "secrets": ["tls-cert"] if settings.own_certificate else [],
                 "reloads": True,
-                "extra_hosts": dict.fromkeys(sorted(settings.names_on_host), "host-gateway"),
                 "health": answering(PORT, "/health"),
             },
             "tls-proxy": {**tls_proxy(settings.port, acme=bool(settings.acme_email)), "image": "redirector"},

@@ -43,6 +43,7 @@ def service_settings(node: NodeSettings) -> dict[str, object]:
         "stack": node.stack,
         "node": node.name,
         "url": node.url,
+        "redirector": node.redirector,
         "capacity": node.capacity,
         "quota": {**node.quota, "open_files": OPEN_FILES},
         "network": f"{start}-servers",
@@ -51,7 +52,7 @@ def service_settings(node: NodeSettings) -> dict[str, object]:
         "resolver": node.lets_out,
         "landing": node.landing,
         "visitors": {"burst": node.burst, "per_minute": node.per_minute},
-        "starts_at_once": 2,
+        "starts_at_once": node.starts_at_once,
         "proxy_api": f"http://{proxy}:{PROXY_API_PORT}",
         "service_address": f"http://{service}:{SERVICE_PORT}",
         "public_port": SERVICE_PORT,
@@ -94,6 +95,7 @@ def node_group(node: NodeSettings) -> GroupSpec:
         "farewell": {
             "container": "service",
             "command": [*SERVICE_COMMAND, "drain", str(node.drain_seconds), f"{FILES_FOLDER}/admin-token"],
+            "undo": [*SERVICE_COMMAND, "stay", f"{FILES_FOLDER}/admin-token"],
         },
     }
     return with_egress_proxy(group, node, plan) if node.has_egress_proxy else group

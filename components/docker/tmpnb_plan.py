@@ -113,6 +113,10 @@ class NodeSettings:
     """How many servers one address may get in a minute in the long run."""
     drain_seconds: int
     """How long a node that is removed waits for its users."""
+    starts_at_once: int
+    """Servers that are being started at the same time."""
+    redirector: str
+    """Address of the redirector."""
     acme_email: str
     """Who hears from Let's Encrypt; empty where the certificate is the stack's own."""
     domains: Sequence[str] = ()

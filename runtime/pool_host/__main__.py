@@ -19,7 +19,8 @@ import docker
 
 from runtime.group_deployment import remove
 from runtime.pool_host.keeping import ENGINE_SECONDS, LONG_SECONDS, ROUND_SECONDS, Keeper, log
-from runtime.pool_host.settings import Host, load_group, load_host
+from runtime.pool_host.refusal import Refusal
+from runtime.pool_host.settings import REFUSED_FILE, Host, load_group, load_host
 
 ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
 """As the AWS SDKs name it; Debian's version does not read it by itself."""
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
             remove(client, group.spec)
         return 0
     with closing(docker.APIClient(version="auto", timeout=ENGINE_SECONDS)) as client:
-        keeper = Keeper(client, group, Account(host))
+        keeper = Keeper(client, group, Account(host), Refusal(Path(REFUSED_FILE)))
         while not keeper.is_outdated():
             keeper.round()
             time.sleep(ROUND_SECONDS)

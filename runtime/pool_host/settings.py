@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from runtime.container_group import GroupSpec
+from runtime.container_group import GroupSpec, faces
 
 HOST_FILE = "/etc/hubstack/host.json"
 """Where the host's user data writes what it is."""
 
 GROUP_FILE, FETCHED_FILE, REGISTRY_FILE = "group.json", "fetched.json", "registry.json"
 """Files of the bundle's folder: the containers, what S3 said of the bundle, and the engine's registries."""
+
+REFUSED_FILE = "/var/lib/hubstack/refused"
+"""Where the host remembers which bundle it lets nobody in to."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +58,19 @@ def load_group(folder: Path) -> Group:
     """
     document: Mapping[str, Any] = json.loads((folder / GROUP_FILE).read_text())
     fetched: Mapping[str, Any] = json.loads((folder / FETCHED_FILE).read_text())
-    return Group(cast("GroupSpec", document["spec"]), document["images"], fetched["ETag"])
+    return Group(proved_first(cast("GroupSpec", document["spec"])), document["images"], fetched["ETag"])
+
+
+def proved_first(spec: GroupSpec) -> GroupSpec:
+    """The group as a host runs it: what visitors reach is started by the host's program alone.
+
+    The engine would start it after a reboot, before anything is proved. A group that nothing is proved of stays as it is.
+    """
+    if "probe" not in spec:
+        return spec
+    front = faces(spec)
+    containers = {
+        name: {**container, "restarts": False} if name in front else container
+        for name, container in spec["containers"].items()
+    }
+    return {**spec, "containers": containers}  # pyright: ignore[reportReturnType]  (it takes a changed copy for a dict)

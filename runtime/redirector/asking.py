@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from runtime.redirector.fleet import Answer
 from runtime.redirector.settings import Node, SettingsError
@@ -79,11 +80,21 @@ async def ask(session: aiohttp.ClientSession, node: Node, deadline_seconds: floa
     Raises:
         MissError: it did not answer in time, or not sensibly.
     """
+    url = URL(node.stats)
+    # The request and the certificate are those of the name, wherever it is asked.
+    where = url if node.connect is None else url.with_host(node.connect)
     try:
         # The client's own total timeout at times swallows that the task is cancelled when both happen at once.
         async with (
             asyncio.timeout(deadline_seconds),
-            session.get(node.stats, timeout=NO_TIMEOUT, ssl=trust, allow_redirects=False) as response,
+            session.get(
+                where,
+                timeout=NO_TIMEOUT,
+                ssl=trust,
+                server_hostname=url.host,
+                headers={"Host": url.authority},
+                allow_redirects=False,
+            ) as response,
         ):
             if response.status != 200:  # noqa: PLR2004
                 raise MissError(f"it answered with status {response.status}")

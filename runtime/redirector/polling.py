@@ -137,7 +137,8 @@ class Polling:
         """
         self._settings, self._trust = settings, trust
         self._last_end = self._timer()
-        for node in [node for node in self._tasks if node not in set(settings.nodes)]:
+        kept = frozenset(settings.nodes)
+        for node in [node for node in self._tasks if node not in kept]:
             self._tasks.pop(node).cancel()
         fresh = [node for node in settings.nodes if node not in self._tasks]
         for node in fresh:

@@ -1,5 +1,6 @@
 """What the deployment tells the redirector: one JSON file, which the stack replaces when a node comes or goes."""
 
+import ipaddress
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ class Node:
     """Origin that visitors are sent to, such as `https://tmp01.example.org`: no path and no slash at the end."""
     stats: str
     """Address that tells its load."""
+    connect: str | None = None
+    """IP address that the node is asked at, whatever its name leads to; None: where its name leads."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ def _node_mistakes(nodes: tuple[Node, ...]) -> Iterable[str]:
             yield f"{node.name!r} is no name of a node"
         if not is_origin(node.url):
             yield f"url of {node.name!r} must be like https://tmp01.example.org, without a path, not {node.url!r}"
+        if node.connect is not None and not _is_ip_address(node.connect):
+            yield f"connect of {node.name!r} must be an IP address or null, not {node.connect!r}"
         if not _is_address(node.stats):
             yield f"stats of {node.name!r} must be an address like https://tmp01.example.org/api/stats, not {node.stats!r}"
 
@@ -183,6 +188,13 @@ def _is_address(url: str) -> bool:
         and not parts.netloc.endswith(":")
         and port != 0
     )
+
+
+def _is_ip_address(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
 
 
 def _is_whole(value: object, least: int, most: float = float("inf")) -> bool:

@@ -99,8 +99,8 @@ class Redirector:
         self._rng, self._timer = rng or random.SystemRandom(), timer
         self._settings = settings
         self._rates = self._new_rates(settings.visitors)
-        self._stats = Held(lambda: fleet.stats(VERSION))
-        self._fleet_data = Held(self._describe_fleet)
+        self._stats = Held(lambda: fleet.stats(VERSION), timer)
+        self._fleet_data = Held(self._describe_fleet, timer)
         self._endpoints: Mapping[str, Callable[[], web.Response]] = {
             "/stats": lambda: self._told(self._stats),
             "/api/stats": lambda: self._told(self._stats),

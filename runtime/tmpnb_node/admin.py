@@ -8,15 +8,22 @@ from aiohttp import web
 
 from runtime.tmpnb_node.keeper import Keeper
 from runtime.tmpnb_node.pool import Pool
-from runtime.tmpnb_node.state import StateError
+from runtime.tmpnb_node.state import Drain, StateError
 from runtime.tmpnb_node.troubles import Troubles
 from runtime.tmpnb_node.web import NO_STORE, has_token
+
+FAREWELL = "farewell"
+"""Query of `/api/pool` for a drain that goes with a removal, and is told apart from an administrator's own."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def admin_application(token: str, pool: Pool, keeper: Keeper, troubles: Troubles) -> web.Application:
-    """The application; every request needs `Authorization: token <token>`."""
+    """The application; every request needs `Authorization: token <token>`.
+
+    `DELETE /api/pool` drains the node until `POST /api/pool`, which takes back whatever it is drained for. With the query
+    `farewell` both are about the drain of a removal alone.
+    """
 
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -25,13 +32,18 @@ def admin_application(token: str, pool: Pool, keeper: Keeper, troubles: Troubles
         return await handler(request)
 
     async def tell(_: web.Request) -> web.Response:
-        return _answer({"draining": pool.draining, **asdict(pool.counts()), "problems": dict(troubles.texts())})
+        told = {"draining": pool.draining, "known": pool.adopted, **asdict(pool.counts())}
+        return _answer({**told, "problems": dict(troubles.texts())})
 
-    async def drain(_: web.Request) -> web.Response:
-        return _answer({"status": "draining", "used": len(pool.used), **_set(keeper, draining=True)})
+    async def drain(request: web.Request) -> web.Response:
+        why = Drain.FAREWELL if FAREWELL in request.query else Drain.ADMINISTRATOR
+        told = {"status": "draining", "known": pool.adopted, "used": len(pool.used)}
+        return _answer({**told, **_kept(lambda: keeper.drain(why))})
 
-    async def resume(_: web.Request) -> web.Response:
-        return _answer({"status": "serving", "used": len(pool.used), **_set(keeper, draining=False)})
+    async def resume(request: web.Request) -> web.Response:
+        whose = frozenset({Drain.FAREWELL} if FAREWELL in request.query else Drain)
+        kept = _kept(lambda: keeper.resume(whose))
+        return _answer({"status": "draining" if pool.draining else "serving", "used": len(pool.used), **kept})
 
     async def end_everything(_: web.Request) -> web.Response:
         return _answer({"status": "ending", "servers": keeper.end_everything()})
@@ -48,10 +60,10 @@ def admin_application(token: str, pool: Pool, keeper: Keeper, troubles: Troubles
     return app
 
 
-def _set(keeper: Keeper, *, draining: bool) -> dict[str, str]:
+def _kept(change: Callable[[], None]) -> dict[str, str]:
     """Drain or not; what is to be said if a restart would forget it."""
     try:
-        keeper.drain(draining=draining)
+        change()
     except StateError as error:
         return {"warning": f"a restart forgets it: {error}"}
     return {}

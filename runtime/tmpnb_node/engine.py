@@ -24,8 +24,11 @@ CALL_SECONDS = 30
 """How long the engine may take for one call."""
 
 LISTEN_AGAIN_SECONDS = 2.0
-OTHER_CALLS = 6
-"""Threads beside those that start servers."""
+OTHER_CALLS = 4
+"""Threads beside those that start and remove servers, so that a class that goes home keeps nobody from looking."""
+
+REMOVED_AT_ONCE = 4
+"""Servers that are removed at the same time, unless more are started so: those that end keep their place until then."""
 
 HEALTHY = "healthy"
 
@@ -64,12 +67,20 @@ class ContainerState:
     """`healthy`, `unhealthy` or `starting`; empty if nobody checks."""
 
 
+def removed_at_once(starts_at_once: int) -> int:
+    """How many servers are removed at the same time."""
+    return max(REMOVED_AT_ONCE, starts_at_once)
+
+
 class Engine:
     """One Docker engine, by `DOCKER_HOST` or its socket; connected to when it is first asked."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._threads = ThreadPoolExecutor(settings.starts_at_once + OTHER_CALLS, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(
+            settings.starts_at_once + removed_at_once(settings.starts_at_once) + OTHER_CALLS,
+            thread_name_prefix="engine",
+        )
         self._connecting = threading.Lock()
         self._connection: docker.APIClient | None = None
         self._closed = False

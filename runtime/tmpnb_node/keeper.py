@@ -13,7 +13,7 @@ from runtime.tmpnb_node.retirement import Ended, excess, replaceable, stale, too
 from runtime.tmpnb_node.routes import DEFAULT_ROUTE, ProxyError
 from runtime.tmpnb_node.servers import Server
 from runtime.tmpnb_node.settings import Settings
-from runtime.tmpnb_node.state import StateError
+from runtime.tmpnb_node.state import Drain, StateError
 from runtime.tmpnb_node.surroundings import Surroundings
 from runtime.tmpnb_node.troubles import Part
 
@@ -59,7 +59,8 @@ class Keeper:
         self._engine_answers = True
         self._looked = False
         self._listed = self._guard_seen = self._beat = float("-inf")
-        self._removals = Removals(parts, around, self.wake)
+        self._removals = Removals(parts, around, settings.starts_at_once, self.wake)
+        self._drains: frozenset[Drain] = frozenset()
 
     @property
     def alive(self) -> bool:
@@ -126,18 +127,35 @@ class Keeper:
         self._ended(reason)
         self.wake()
 
-    def drain(self, *, draining: bool) -> None:
-        """Hand out nothing any more and remove what is unused, or take that back; a restart does not change it.
+    def drain(self, drain: Drain = Drain.ADMINISTRATOR) -> None:
+        """Hand out nothing any more and remove what is unused; a restart does not change it.
 
         Raises:
             StateError: it holds, but not beyond a restart.
         """
-        self._pool.draining = draining
-        log.info("the node is %s", "being drained" if draining else "not drained any more")
-        if draining:
-            self._end_all([*self._pool.unused(), *self._pool.starting.values()])
+        self._end_all([*self._pool.unused(), *self._pool.starting.values()])
+        self._set_drains(self._known_drains() | {drain})
+
+    def resume(self, drains: frozenset[Drain] = frozenset(Drain)) -> None:
+        """Take `drain` back.
+
+        Args:
+            drains: what is taken back; the node stays drained for any other. Default: all.
+
+        Raises:
+            StateError: it holds, but not beyond a restart.
+        """
+        self._set_drains(self._known_drains() - drains)
+
+    def _known_drains(self) -> frozenset[Drain]:
+        """For whom the node is drained, from before the service's start as well, where that is not taken up yet."""
+        return self._drains if self._pool.adopted else self._drains | self._state.drains
+
+    def _set_drains(self, drains: frozenset[Drain]) -> None:
+        self._drains, self._pool.draining = drains, bool(drains)
+        log.info("the node is drained for: %s", ", ".join(sorted(drains)) or "nobody")
         self.wake()
-        self._state.set_draining(draining=draining)
+        self._state.set_drains(drains)
 
     def end_everything(self) -> int:
         """Have every server removed, used ones too; how many there are."""
@@ -197,7 +215,8 @@ class Keeper:
             return
         try:
             past = await self._journal.read()
-            self._pool.draining = self._pool.draining or self._state.draining
+            self._drains = self._known_drains()
+            self._pool.draining = bool(self._drains)
             await adopt(self._engine, self._pool, past, self._starter.confirm, self._around.clock())
         except EngineError as error:
             self._engine_fails(error)

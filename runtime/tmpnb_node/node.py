@@ -91,7 +91,7 @@ class Node:
         self.checks = Checks(self.pool, outside.get, settings.quota.idle_seconds, end=self.keeper.end, around=around)
         cookies = Cookies(secrets.proxy)
         rates = VisitorRates(settings.visitors.burst, settings.visitors.per_minute, around.timer)
-        desk = Desk(self.pool, cookies, rates, around.clock)
+        desk = Desk(self.pool, cookies, rates, settings.visitors.burst, around.clock)
         self.public = Web(
             settings, secrets, self.pool, desk, cookies, self.troubles, self.metrics, lambda: self.keeper.alive
         ).application()

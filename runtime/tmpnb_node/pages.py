@@ -30,15 +30,21 @@ class Page:
 
     title: str
     text: str
-    link: tuple[str, str] | None = None
-    """Path and words of what to go on with."""
+    link: str = ""
+    """Words of the link to a new notebook; empty for none."""
     retry_seconds: int | None = None
     """After which the page asks again for what it stands for; None: never."""
 
-    def html(self) -> str:
-        """The page's text."""
-        refresh = f'<meta http-equiv="refresh" content="{self.retry_seconds}">' if self.retry_seconds else ""
-        link = f'<p><a href="{escape(self.link[0])}">{escape(self.link[1])}</a></p>' if self.link else ""
+    def html(self, start: str, again: str = "") -> str:
+        """The page's text.
+
+        Args:
+            start: address of the pool, whose redirector knows which node has room.
+            again: address that the page asks for after `retry_seconds`; empty for its own.
+        """
+        retry = f"{self.retry_seconds};url={again}" if again else str(self.retry_seconds)
+        refresh = f'<meta http-equiv="refresh" content="{escape(retry)}">' if self.retry_seconds else ""
+        link = f'<p><a href="{escape(start)}/">{escape(self.link)}</a></p>' if self.link else ""
         return (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width,initial-scale=1">{refresh}'
@@ -49,13 +55,14 @@ class Page:
 
 FULL = Page(
     "No notebook is free at the moment",
-    "One will be as soon as somebody leaves or another has started. This page asks again by itself: you can leave it open.",
+    "One will be as soon as somebody leaves or another has started. This page asks all machines again by itself: you can "
+    "leave it open.",
     retry_seconds=10,
 )
 DRAINING = Page(
     "This machine takes no new visitors",
-    "It is being taken out of service. Start again where you came from: another machine will have a notebook for you.",
-    retry_seconds=30,
+    "It is being taken out of service. This page takes you to another machine by itself.",
+    retry_seconds=5,
 )
 CLOSED = Page(
     "Notebooks are not available at the moment",
@@ -70,9 +77,19 @@ COMING = Page(
 GONE = Page(
     "This notebook has ended",
     "Notebooks here are temporary: they end when nobody has used them for a while, and what was in them is gone.",
-    link=("/", "Start a new one"),
+    link="Start a new one",
 )
-BAD_ADDRESS = Page("This address makes no sense", "Check the link that you followed.", link=("/", "Start a notebook"))
+BAD_ADDRESS = Page("This address makes no sense", "Check the link that you followed.", link="Start a notebook")
+
+
+def holds_too_many(seconds: int) -> Page:
+    """The page of an address that has as many servers as it may; it asks again after `seconds`."""
+    return Page(
+        "Your network has as many notebooks as it may have here",
+        "When one of them ends, this page gets you another: it asks again by itself. "
+        "Who teaches a class can have the limit raised.",
+        retry_seconds=seconds,
+    )
 
 
 def too_many(seconds: int) -> Page:

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Callable
 from itertools import islice
 
-from runtime.tmpnb_node.engine import EngineError
+from runtime.tmpnb_node.engine import EngineError, removed_at_once
 from runtime.tmpnb_node.parts import Parts
 from runtime.tmpnb_node.routes import ProxyError
 from runtime.tmpnb_node.servers import Server
 from runtime.tmpnb_node.surroundings import Surroundings
 from runtime.tmpnb_node.troubles import Part
-
-REMOVED_AT_ONCE = 4
 
 AGAIN_SECONDS = 2.0
 """After this the engine is asked again for what it refused."""
@@ -22,17 +20,19 @@ log = logging.getLogger(__name__)
 class Removals:
     """Removes the pool's ending servers."""
 
-    def __init__(self, parts: Parts, around: Surroundings, done: Callable[[], None]) -> None:
+    def __init__(self, parts: Parts, around: Surroundings, starts_at_once: int, done: Callable[[], None]) -> None:
         """Describe them.
 
         Args:
             parts: where servers are.
             around: time and tasks.
+            starts_at_once: most servers that are being started at the same time.
             done: called after each removal, or attempt at one.
         """
         self._pool, self._engine, self._routes = parts.pool, parts.engine, parts.routes
         self._starter, self._troubles = parts.starter, parts.troubles
         self._around, self._done = around, done
+        self._at_once = removed_at_once(starts_at_once)
         self._removing: set[str] = set()
         self._refused: dict[str, float] = {}
 
@@ -46,7 +46,7 @@ class Removals:
             and server.id not in self._starter.creating
             and self._refused.get(server.id, now) <= now
         )
-        for server in list(islice(due, REMOVED_AT_ONCE - len(self._removing))):
+        for server in list(islice(due, self._at_once - len(self._removing))):
             self._removing.add(server.id)
             self._around.spawn(self._remove(server))
 

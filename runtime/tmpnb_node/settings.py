@@ -54,6 +54,8 @@ class Settings:
     """Name of the node, unique in the stack; value of the label `hubstack.node`."""
     url: str
     """What visitors see, without a slash at its end."""
+    redirector: str
+    """Where the pool's visitors come first, without a slash at its end."""
     image: str
     """Image of the servers, by digest or by id. It must be on the engine: it is never pulled."""
     capacity: int
@@ -118,7 +120,7 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str]) 
             raise ValueError(f"quota.{limit} must be positive, not {getattr(quota, limit)}")
     if not settings.landing.startswith("/"):
         raise ValueError(f"landing must begin with /, not {settings.landing!r}")
-    for address in ("url", "proxy_api", "service_address"):
+    for address in ("url", "redirector", "proxy_api", "service_address"):
         if getattr(settings, address).endswith("/"):
             raise ValueError(f"{address} must not end with /, not {getattr(settings, address)!r}")
     return settings

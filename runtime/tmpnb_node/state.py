@@ -1,11 +1,19 @@
-"""What outlives the service: the folder that one service at a time holds, and whether the node is being drained."""
+"""What outlives the service: the folder that one service at a time holds, and for whom the node is being drained."""
 
 import fcntl
 import os
+from enum import StrEnum
 from pathlib import Path
 
-DRAINING_FILE = "draining"
 LOCK_FILE = "lock"
+
+
+class Drain(StrEnum):
+    """For whom a node is drained; the value is the name of the file that says so."""
+
+    ADMINISTRATOR = "draining"
+    FAREWELL = "leaving"
+    """For a removal of the node, which takes it back itself if it does not come to its end."""
 
 
 class StateError(Exception):
@@ -45,22 +53,22 @@ class StateFolder:
             self._lock = None
 
     @property
-    def draining(self) -> bool:
-        """Whether the node was being drained when this was last set."""
-        return (self.path / DRAINING_FILE).exists()
+    def drains(self) -> frozenset[Drain]:
+        """For whom the node was being drained when this was last set; empty if it was not."""
+        return frozenset(drain for drain in Drain if (self.path / drain).exists())
 
-    def set_draining(self, *, draining: bool) -> None:
-        """Remember whether the node is being drained.
+    def set_drains(self, drains: frozenset[Drain]) -> None:
+        """Remember for whom the node is being drained, and for nobody else.
 
         Raises:
             StateError: it cannot be remembered.
         """
-        file = self.path / DRAINING_FILE
         try:
-            if draining:
-                file.touch(mode=0o600)
-            else:
-                file.unlink(missing_ok=True)
+            for drain in Drain:
+                if drain in drains:
+                    (self.path / drain).touch(mode=0o600)
+                else:
+                    (self.path / drain).unlink(missing_ok=True)
             folder = os.open(self.path, os.O_RDONLY)
             try:
                 os.fsync(folder)

@@ -2,13 +2,14 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote
 
 from runtime.tmpnb_node.pool import NoServerError, Pool
 from runtime.tmpnb_node.servers import Server
-from runtime.visitor_rates import VisitorRates
+from runtime.visitor_rates import VisitorRates, visitor_key
 
 COOKIE = "hubstack-server"
 
@@ -20,6 +21,10 @@ REACHED_WITHIN = timedelta(seconds=60)
 """In this time a visitor has followed the redirect to their server."""
 
 
+HELD_SECONDS = 30.0
+"""When an address that holds too many servers asks again: nobody knows when one of them ends."""
+
+
 class TooManyError(Exception):
     """Too many servers for one address."""
 
@@ -27,6 +32,13 @@ class TooManyError(Exception):
         super().__init__(f"the next one in {seconds:.0f} s")
         self.seconds = seconds
         """When the address gets the next one."""
+
+
+class HoldsTooManyError(TooManyError):
+    """As many servers as one address may have live: one of them has to end first."""
+
+    def __init__(self) -> None:
+        super().__init__(HELD_SECONDS)
 
 
 class Cookies:
@@ -52,16 +64,24 @@ class Cookies:
 class Desk:
     """Gives visitors the server that they have, or a new one."""
 
-    def __init__(self, pool: Pool, cookies: Cookies, rates: VisitorRates, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, pool: Pool, cookies: Cookies, rates: VisitorRates, most_held: int, clock: Callable[[], datetime]
+    ) -> None:
         """Describe the desk.
 
         Args:
             pool: the servers.
             cookies: reads visitors' cookies.
             rates: how many servers one address gets.
+            most_held: how many servers that live one address has; who got one before a restart of the service is forgotten.
             clock: tells the time.
         """
         self._pool, self._cookies, self._rates, self._clock = pool, cookies, rates, clock
+        self._most_held = most_held
+        self._holders: dict[str, str] = {}
+        """Whose a server is, by the server's id."""
+        self._asking = Counter[str]()
+        """Requests that are being served."""
 
     def location(self, server: Server, path: str, query: str, landing: str) -> str:
         """Where the server's visitor goes on, as `location` says."""
@@ -77,15 +97,25 @@ class Desk:
 
         Raises:
             NoServerError: there is none; it does not count for the address.
-            TooManyError: the address has had too many.
+            TooManyError: the address has had too many, or (`HoldsTooManyError`) has too many.
         """
         refusal = self._pool.refusal()
         if refusal:
             raise NoServerError(refusal)
+        holder = visitor_key(address)
+        self._holders = {server: key for server, key in self._holders.items() if server in self._pool.used}
+        if list(self._holders.values()).count(holder) + self._asking[holder] >= self._most_held:
+            raise HoldsTooManyError
         wait = self._rates.wait_seconds(address)
         if wait:
             raise TooManyError(wait)
-        return await self._pool.hand_out(self._clock())
+        self._asking[holder] += 1
+        try:
+            server = await self._pool.hand_out(self._clock())
+        finally:
+            self._asking -= Counter([holder])
+        self._holders[server.id] = holder
+        return server
 
     async def unlimited(self) -> Server:
         """A server for who is trusted to limit visitors.

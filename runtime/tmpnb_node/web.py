@@ -17,7 +17,7 @@ from runtime.tmpnb_node.routes import USER_ROUTES
 from runtime.tmpnb_node.servers import Server
 from runtime.tmpnb_node.settings import Secrets, Settings
 from runtime.tmpnb_node.troubles import Part, Troubles
-from runtime.tmpnb_node.visitors import COOKIE, Cookies, Desk, TooManyError, split_target
+from runtime.tmpnb_node.visitors import COOKIE, Cookies, Desk, HoldsTooManyError, TooManyError, split_target
 from runtime.visitor_rates import forwarded_address
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -117,16 +117,19 @@ class Web:
         """Send a visitor to their server."""
         target = split_target(request.raw_path)
         if target is None:
-            return _page(pages.BAD_ADDRESS, HTTPStatus.BAD_REQUEST)
+            return self._page(pages.BAD_ADDRESS, HTTPStatus.BAD_REQUEST)
+        path, query = target
+        again = f"{self.settings.redirector}{path}{f'?{query}' if query else ''}"
         server = self.desk.returning(request.cookies.get(COOKIE))
         if server is None:
             try:
                 server = await self._new(request, limited=True)
             except NoServerError as error:
-                return _page(REFUSAL_PAGES[error.refusal], HTTPStatus.SERVICE_UNAVAILABLE)
+                return self._page(REFUSAL_PAGES[error.refusal], HTTPStatus.SERVICE_UNAVAILABLE, again)
             except TooManyError as error:
-                return _page(pages.too_many(math.ceil(error.seconds)), HTTPStatus.TOO_MANY_REQUESTS)
-        path, query = target
+                # Here and nowhere else: each node counts for itself, and the redirector would lead past this one's limit.
+                page = pages.holds_too_many if isinstance(error, HoldsTooManyError) else pages.too_many
+                return self._page(page(math.ceil(error.seconds)), HTTPStatus.TOO_MANY_REQUESTS)
         where = self.desk.location(server, path, query, self.settings.landing)
         # Not an exception: its text would be the address, and with it the token.
         response = web.Response(
@@ -152,10 +155,21 @@ class Web:
         return self._missing(request.query.get("url", ""))
 
     def _missing(self, path: str) -> web.Response:
+        if not path.startswith(USER_ROUTES):
+            # Who comes for a notebook while a proxy that was started anew has no routes yet.
+            return self._page(pages.COMING, HTTPStatus.SERVICE_UNAVAILABLE)
         server_id = path.removeprefix(USER_ROUTES).partition("/")[0].partition("?")[0]
         if not self.pool.adopted or (self.pool.knows(server_id) and server_id not in self.pool.ending):
-            return _page(pages.COMING, HTTPStatus.SERVICE_UNAVAILABLE)
-        return _page(pages.GONE, HTTPStatus.GONE)
+            return self._page(pages.COMING, HTTPStatus.SERVICE_UNAVAILABLE)
+        return self._page(pages.GONE, HTTPStatus.GONE)
+
+    def _page(self, page: Page, status: HTTPStatus, again: str = "") -> web.Response:
+        """A page; visitors who are to be given a server later ask `again` at the redirector, which knows who has room."""
+        headers = dict(pages.HEADERS)
+        if page.retry_seconds:
+            headers["Retry-After"] = str(page.retry_seconds)
+        html = page.html(self.settings.redirector, again)
+        return web.Response(text=html, content_type="text/html", charset="utf-8", status=status, headers=headers)
 
     async def _new(self, request: web.Request, *, limited: bool) -> Server:
         began = time.perf_counter()
@@ -179,13 +193,6 @@ def has_token(request: web.Request, token: str) -> bool:
     """Whether the request is authorized with this token."""
     given = request.headers.get("Authorization", "")
     return hmac.compare_digest(given.encode(errors="surrogateescape"), f"token {token}".encode())
-
-
-def _page(page: Page, status: HTTPStatus) -> web.Response:
-    headers = dict(pages.HEADERS)
-    if page.retry_seconds:
-        headers["Retry-After"] = str(page.retry_seconds)
-    return web.Response(text=page.html(), content_type="text/html", charset="utf-8", status=status, headers=headers)
 
 
 def _wait(body: dict[str, str], seconds: int) -> web.Response:

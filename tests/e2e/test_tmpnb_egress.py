@@ -29,7 +29,12 @@ CONFIG: dict[str, object] = {
     "topology": "tmpnb",
     "addressPool": POOL,
     "userQuota": {"cpu": 1, "memory": "384M", "processes": 128, "home": "64M", "tmp": "32M"},
-    "tmpnb": {"port": 9500, "drainSeconds": 0, "nodes": [{"name": "tmp01", "port": 9501, "capacity": 2}]},
+    "tmpnb": {
+        "port": 9500,
+        "drainSeconds": 0,
+        "visitorBurst": 100,
+        "nodes": [{"name": "tmp01", "port": 9501, "capacity": 2}],
+    },
 }
 NAMED = "pypi.example.org"
 DOMAINS: dict[str, object] = {"egressProfile": "domains", "egressDomains": [NAMED, ".example.net"]}

@@ -72,10 +72,8 @@ def deployed(host: NodeHost, images: dict[str, str], certificate: Certificate) -
 
 
 @pytest.fixture
-def node(deployed: Node) -> Iterator[Node]:
-    """The node with nothing but unused servers; its counts add up whatever a test does to it."""
-    deployed.administer("DELETE", "/api/servers")
-    until("the pool is full", lambda: deployed.stats()["available"] == deployed.settings.capacity, START_SECONDS)
+def watched(deployed: Node) -> Iterator[Node]:
+    """The node as it is; its counts add up whatever a test does to it."""
 
     def add_up(stats: dict[str, Any]) -> bool:
         counted = stats["available"] + stats["used"] + stats["starting"]
@@ -87,21 +85,29 @@ def node(deployed: Node) -> Iterator[Node]:
     assert watch.wrong == []
 
 
+@pytest.fixture
+def node(watched: Node) -> Node:
+    """The node with nothing but unused servers."""
+    watched.administer("DELETE", "/api/servers")
+    until("the pool is full", lambda: watched.stats()["available"] == watched.settings.capacity, START_SECONDS)
+    return watched
+
+
 def settled(node: Node) -> dict[str, Any] | None:
     """The counts once all is well and every server is used or waits."""
     stats = node.stats()
     return stats if stats["available"] + stats["used"] == stats["capacity"] and not node.problems() else None
 
 
-def test_a_server_that_counts_as_available_has_an_idle_kernel(deployed: Node):
-    until("a server is available", lambda: deployed.stats()["available"])
+def test_a_server_that_counts_as_available_has_an_idle_kernel(watched: Node):
+    until("a server is available", lambda: watched.stats()["available"])
 
-    visitor = Visitor(deployed)
+    visitor = Visitor(watched)
 
     assert visitor.api("warm-kernels").json() == {"wanted": 1, "ready": 1}
 
 
-def test_a_server_does_not_get_the_nodes_own_cookie(deployed: Node):
+def test_a_server_does_not_get_the_nodes_own_cookie(watched: Node):
     program = """
 import http.server, json, os, ssl, subprocess, sys, threading, time, urllib.request
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -136,7 +142,7 @@ finally: caddy.kill()
         ("/", own),
     ]
 
-    *servers, service = json.loads(deployed.run("tls-proxy", program, json.dumps(asked)))
+    *servers, service = json.loads(watched.run("tls-proxy", program, json.dumps(asked)))
 
     names = [[one.strip().partition("=")[0] for one in cookies[0].split(";") if one.strip()] for cookies in servers]
     assert names == [["_xsrf", "username"], [], ["x"], ["_xsrf"], ["_xsrf"]]
@@ -304,10 +310,11 @@ def test_who_was_on_a_node_that_went_away_gets_a_server_on_another_one(
         cleanup.callback(other.remove)
         other.deploy(certificate.secrets)
         url = cleanup.enter_context(redirector(tmp_path, [deployed, other], certificate))
-        until("servers wait on both", lambda: all(node.stats()["available"] for node in (deployed, other)))
-        until("the redirector knows both", lambda: not new_session().get(f"{url}/stats", timeout=5).json()["down"])
-        watch = cleanup.enter_context(Watch(url, totals_equal_the_sums))
+        until("both are settled", lambda: all(settled(node) for node in (deployed, other)), START_SECONDS)
+        until("the redirector tells what they tell", lambda: tells_the_sums(url, [deployed, other]))
+        watch = cleanup.enter_context(Watch(url, lambda stats: knows(stats, [deployed, other])))
         lost = Visitor(deployed)
+        until("it tells that a server more is used", lambda: tells_the_sums(url, [deployed, other]))
 
         host.stop(kill=True)
 
@@ -318,13 +325,25 @@ def test_who_was_on_a_node_that_went_away_gets_a_server_on_another_one(
         again = lost.session.get(f"{url}/lab/tree/x.ipynb", timeout=20)
         assert again.ok
         assert again.url.startswith(f"{other.url}/user/")
-        assert new_session().get(f"{url}/stats", timeout=5).json()["capacity"] == other.settings.capacity
+        until("what it tells is of the other node alone", lambda: tells_the_sums(url, [other]))
         assert watch.seen
         assert watch.wrong == []
 
 
-def totals_equal_the_sums(stats: dict[str, Any]) -> bool:
-    """Whether a redirector's counts are those of its nodes together."""
-    return all(
-        stats[count] == sum(node[count] for node in stats["hosts"].values()) for count in ("available", "capacity")
+def tells_the_sums(url: str, nodes: list[Node]) -> bool:
+    """Whether a redirector tells what these nodes themselves tell, alone and together; they have to rest meanwhile."""
+    told, own = new_session().get(f"{url}/stats", timeout=5).json(), {node.url: node.stats() for node in nodes}
+    counts = ("available", "capacity")
+    return {node: tuple(host[count] for count in counts) for node, host in told["hosts"].items()} == {
+        node: tuple(stats[count] for count in counts) for node, stats in own.items()
+    } and all(told[count] == sum(stats[count] for stats in own.values()) for count in counts)
+
+
+def knows(stats: dict[str, Any], nodes: list[Node]) -> bool:
+    """Whether a redirector tells of each node once, and of those that answer no other capacity than they have."""
+    held = {node.url: node.settings.capacity for node in nodes}
+    return (
+        sorted([*stats["hosts"], *stats["down"]]) == sorted(held)
+        and stats["capacity"] == sum(held[url] for url in stats["hosts"])
+        and all(0 <= host["available"] <= held[url] for url, host in stats["hosts"].items())
     )

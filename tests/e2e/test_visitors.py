@@ -20,8 +20,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from components.content_links import git_pull_link
-from components.kubernetes.chart_values import HubSecrets, chart_values
-from components.kubernetes.hub_arguments import hub_chart
+from components.kubernetes.chart_values import chart_values
+from components.kubernetes.hub_arguments import EphemeralHubArgs, hub_chart
+from components.kubernetes.hub_chart import Access, HubSecrets
 from tests.e2e.chromium import chromium, text_of, wait_for
 from tests.stacks import ROOT
 
@@ -36,11 +37,12 @@ def free_url() -> str:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """A hub with its proxy; its address."""
+def running(folder: Path, access: Access = Access.PASSWORD) -> Iterator[str]:
+    """A hub with its proxy, that lets in as `access` says; its address."""
     if not shutil.which("configurable-http-proxy"):
         pytest.skip("configurable-http-proxy is not on the path; `make test` installs it")
-    chart = hub_chart("lab", {"image": "a/b:1", "fleetQuota": {"servers": 10}})
+    arguments: EphemeralHubArgs = {"image": "a/b:1", "fleetQuota": {"servers": 10}, "access": access}
+    chart = hub_chart("lab", arguments)
     given = {
         "hub": chart_values(chart, HubSecrets("ab" * 32, "cd" * 32, "ef" * 32, "mark"))["hub"],
         "secret": {"hub": {"config": {"SharedPasswordAuthenticator": {"user_password": PASSWORD}}}},
@@ -87,7 +89,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-def log_in(browser: webdriver.Chrome, password: str) -> None:
+def log_in(browser: webdriver.Chrome, password: str, name: str = "") -> None:
+    if name:
+        browser.find_element(By.ID, "username_input").send_keys(name)
     field = browser.find_element(By.ID, "password_input")
     field.clear()
     field.send_keys(password)
@@ -149,6 +153,33 @@ def test_who_logs_out_and_in_again_is_somebody_else(hub: str, tmp_path: Path):
         log_in(browser, PASSWORD)
 
         assert served(browser)["user"] != first
+
+
+def test_by_the_stock_shared_password_whoever_takes_the_same_name_has_the_same_server(tmp_path: Path):
+    with running(tmp_path, Access.SHARED_PASSWORD) as hub:
+        users: list[str] = []
+        for visitor, name in (("first", "ann"), ("second", "ann"), ("third", "bob")):
+            with chromium(tmp_path / visitor) as browser:
+                browser.get(hub)
+                log_in(browser, "a wrong password", name)
+                told = wait_for(browser, "the password is refused", lambda b: text_of(b, ".login_error"), 60)
+                assert told == "Invalid username or password"
+                browser.get(hub)
+                log_in(browser, PASSWORD, name)
+                users.append(served(browser)["user"])
+
+    assert users == ["ann", "ann", "bob"]
+
+
+def test_an_open_hub_asks_nothing_and_makes_each_visitor_a_user_of_their_own(tmp_path: Path):
+    with running(tmp_path, Access.OPEN) as hub:
+        users: set[str] = set()
+        for visitor in ("first", "second"):
+            with chromium(tmp_path / visitor) as browser:
+                browser.get(hub)
+                users.add(served(browser)["user"])
+
+    assert len(users) == 2
 
 
 def test_a_link_to_content_leads_through_the_login_to_the_visitors_own_server(hub: str, tmp_path: Path):

@@ -338,6 +338,8 @@ def node_settings(name: str, number: int, url: str, **changes: Any) -> NodeSetti
         "burst": 1,
         "per_minute": 0.1,
         "drain_seconds": 0,
+        "starts_at_once": 2,
+        "redirector": "https://faults.localhost:8443",
         "acme_email": "",
         **changes,
     }

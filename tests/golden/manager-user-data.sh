@@ -9,12 +9,9 @@ readonly REGION=us-east-1
 readonly SECRET=arn:aws:service:us-east-1:123456789012:lab-hub
 readonly SESSION_MANAGER=yes
 readonly SUBNETS=us-east-1a=lab-us-east-1a-private-id,us-east-1b=lab-us-east-1b-private-id
-# The cluster's manager: JupyterHub, its proxy and Caddy, from packages locked by hash. Above stand the values.
-set -euo pipefail
-export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
-exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
+# Steps that the boot scripts share; they stand in front of each, below its values.
 
-# The host starts before it has its public address, and the rights of its role take seconds to spread.
+# A host starts before the way out of its network is there, and the rights of its role take seconds to spread.
 patiently() {
     local deadline=$((SECONDS + 600))
     until "$@"; do
@@ -26,6 +23,35 @@ patiently() {
 apt() {
     patiently apt-get -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=300 "$@"
 }
+# Shell access, and what the stack asks of a host, are Session Manager's alone: there is no key and no open port 22.
+install_session_manager() {
+    patiently curl -fsSL -o /tmp/ssm.deb \
+        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
+    apt install -y /tmp/ssm.deb
+}
+# Beside the hop limit of the metadata service, which ends at the host, nothing of a container may ask for it.
+close_metadata_service() {
+    cat >/etc/systemd/system/hubstack-filter.service <<'UNIT'
+[Unit]
+Description=Close the metadata service to containers
+After=docker.service
+PartOf=docker.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP
+[Install]
+WantedBy=docker.service
+UNIT
+    systemctl daemon-reload
+    systemctl enable --now docker hubstack-filter
+}
+
+# The cluster's manager: JupyterHub, its proxy and Caddy, from packages locked by hash. Above stand the values and the shared steps.
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
+exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
+
 # Debian's version of the client does not read this variable, as later ones do.
 aws() {
     command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"
@@ -38,12 +64,7 @@ apt install -y --no-install-recommends --download-only -o Dir::Cache::archives=/
 apt install -y --no-install-recommends \
     awscli ca-certificates caddy curl e2fsprogs node-configurable-http-proxy python3-venv
 
-# Shell access is Session Manager's alone: there is no key and no open port 22.
-if [ "$SESSION_MANAGER" = yes ]; then
-    patiently curl -fsSL -o /tmp/ssm.deb \
-        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt install -y /tmp/ssm.deb
-fi
+if [ "$SESSION_MANAGER" = yes ]; then install_session_manager; fi
 
 patiently aws s3 cp --only-show-errors "$BUNDLE" /tmp/bundle.tar.gz
 echo "$BUNDLE_SHA256  /tmp/bundle.tar.gz" | sha256sum --check --quiet

@@ -5,8 +5,46 @@ readonly NODE='{"founder": false, "group": "lab-workers", "hub_secret": "", "inv
 readonly REGION=us-east-1
 readonly REGISTRY_CONFIG='{"credHelpers": {"123456789012.dkr.ecr.us-east-1.amazonaws.com": "ecr-login"}}'
 readonly SESSION_MANAGER=yes
+# Steps that the boot scripts share; they stand in front of each, below its values.
+
+# A host starts before the way out of its network is there, and the rights of its role take seconds to spread.
+patiently() {
+    local deadline=$((SECONDS + 600))
+    until "$@"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 1
+        sleep 5
+    done
+}
+# Debian's own updates may hold the lock for a while.
+apt() {
+    patiently apt-get -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=300 "$@"
+}
+# Shell access, and what the stack asks of a host, are Session Manager's alone: there is no key and no open port 22.
+install_session_manager() {
+    patiently curl -fsSL -o /tmp/ssm.deb \
+        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
+    apt install -y /tmp/ssm.deb
+}
+# Beside the hop limit of the metadata service, which ends at the host, nothing of a container may ask for it.
+close_metadata_service() {
+    cat >/etc/systemd/system/hubstack-filter.service <<'UNIT'
+[Unit]
+Description=Close the metadata service to containers
+After=docker.service
+PartOf=docker.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP
+[Install]
+WantedBy=docker.service
+UNIT
+    systemctl daemon-reload
+    systemctl enable --now docker hubstack-filter
+}
+
 # A host of the Swarm: the engine, the shared file system, and a program that does again and again what lacks.
-# Above stand the values.
+# Above stand the values and the shared steps.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
 exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
@@ -25,35 +63,13 @@ JSON
 printf '%s' "$REGISTRY_CONFIG" >/root/.docker/config.json
 printf '%s' "$NODE" >/etc/hubstack/node.json
 
-# The host may start before the NAT gateway is there, and Debian's own updates may hold the lock for a while.
-for _ in $(seq 120); do
-    apt-get update -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 && break
-    sleep 5
-done
-apt-get install -qy --no-install-recommends -o DPkg::Lock::Timeout=300 \
+apt update
+apt install -y --no-install-recommends \
     amazon-ecr-credential-helper awscli ca-certificates curl docker.io iptables nfs-common python3-boto3 \
     python3-docker stunnel4
 
-# Shell access is Session Manager's alone: there is no key and no open port 22.
-if [ "$SESSION_MANAGER" = yes ]; then
-    curl -fsSL --retry 20 --retry-all-errors -o /tmp/ssm.deb \
-        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt-get install -qy -o DPkg::Lock::Timeout=300 /tmp/ssm.deb
-fi
-
-# Beside the hop limit of the metadata service, which ends at the host, nothing of a container may ask for it.
-cat >/etc/systemd/system/hubstack-filter.service <<'UNIT'
-[Unit]
-Description=Close the metadata service to containers
-After=docker.service
-PartOf=docker.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP
-[Install]
-WantedBy=docker.service
-UNIT
+if [ "$SESSION_MANAGER" = yes ]; then install_session_manager; fi
+close_metadata_service
 
 # NFS inside TLS, as the file system's policy demands.
 if [ -n "$FILE_SYSTEM" ]; then
@@ -76,7 +92,6 @@ CONF
 fi
 
 # Containers of the platform's services do not talk to each other by the way out that all of them share.
-systemctl enable --now docker hubstack-filter
 docker network inspect docker_gwbridge >/dev/null 2>&1 || docker network create \
     --opt com.docker.network.bridge.name=docker_gwbridge --opt com.docker.network.bridge.enable_icc=false docker_gwbridge
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from components import EgressProfile, TmpnbNodePoolArgs
-from components.docker.pool_plan import node_settings, redirector_settings
 from components.docker.redirector import redirector_group
 from components.docker.tmpnb_node import node_group
+from components.pool_plan import node_settings, redirector_settings
 
 HERE = Path(__file__).parent
 

@@ -32,6 +32,7 @@ INSTANCE = "aws:ec2/instance:Instance"
 ARGS: Ec2HubClusterArgs = {
     "domain": "hub.example.org",
     "zone": "example.org",
+    "alarmEmail": "owner@example.org",
     "users": [{"name": "ada"}, {"name": "root", "admin": True}],
 }
 

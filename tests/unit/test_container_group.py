@@ -5,19 +5,25 @@ import copy
 import json
 from typing import Any, cast
 
+import pulumi
 import pytest
 from pulumi.dynamic import DiffResult
 
 from components.docker import container_group
 from components.docker.container_group import ContainerGroup, group_text
+from components.docker.inspection import EngineUnreachableError
 from runtime.container_group import (
     GroupSpec,
     container_digest,
+    faces,
     files_of,
     host_config,
     joined_networks,
     removal_order,
 )
+from runtime.group_proof import ReachError
+from runtime.group_readiness import DeploymentError
+from tests.unit.group_engine import START, GroupEngine
 from tests.unit.recording import record
 
 GROUP = cast(
@@ -134,6 +140,20 @@ def test_what_makes_servers_goes_before_them_and_what_guards_them_after():
     assert order == ["service", "a-server", "b-server", "guard"]
 
 
+def test_visitors_reach_what_has_a_port_beyond_the_hosts_own():
+    ports = [
+        {"published": port, "target": 1, "address": address} for port, address in ((1, "127.0.0.1"), (2, "0.0.0.0"))
+    ]
+
+    assert faces(GROUP) == []
+    assert faces(changed(ports=ports)) == ["service"]
+
+
+def test_an_engine_starts_containers_again_unless_that_is_left_to_somebody_else():
+    assert host_config(GROUP, "service")["restart_policy"] == {"Name": "unless-stopped"}
+    assert host_config(changed(restarts=False), "service")["restart_policy"] == {"Name": "no"}
+
+
 def test_a_container_is_on_its_own_networks_or_on_the_hosts():
     assert joined_networks(GROUP, "service") == {"pool-tmp01-front", "pool-tmp01-control"}
     assert joined_networks(GROUP, "guard") == {"host"}
@@ -204,7 +224,7 @@ def test_what_a_refresh_found_wrong_is_put_right():
 
 def test_an_engine_is_given_the_group_that_was_described(monkeypatch: pytest.MonkeyPatch):
     given: list[Any] = []
-    monkeypatch.setattr(container_group, "engine_client", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(container_group, "engine_client", lambda _: contextlib.nullcontext(GroupEngine()))
     monkeypatch.setattr(container_group, "deploy", lambda _client, spec, *_: given.append(spec))
 
     made = PROVIDER.create(properties())
@@ -214,3 +234,138 @@ def test_an_engine_is_given_the_group_that_was_described(monkeypatch: pytest.Mon
     assert made.id == "pool-tmp01"
     assert updated.outs is not None
     assert json.loads(updated.outs["spec"]) == changed(cpu=2.0)
+
+
+# A group that cannot be made, and an engine that is lost.
+
+OPEN = changed(ports=[{"published": 443, "target": 8443, "address": "0.0.0.0"}])
+PROVED = cast(
+    "GroupSpec", {**OPEN, "probe": {"image": "notebook", "network": "control", "address": "10.1.1.9", "forbidden": []}}
+)
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> GroupEngine:
+    """The engine of all groups; time passes without waiting."""
+    made = GroupEngine()
+    monkeypatch.setattr("runtime.group_readiness.time.sleep", lambda _: None)
+    monkeypatch.setattr(container_group, "engine_client", lambda _: contextlib.nullcontext(made))
+    return made
+
+
+def test_a_group_that_could_not_be_made_leaves_nothing_on_the_engine(engine: GroupEngine):
+    engine.ends.add("service")
+    engine.health["service"] = ["starting"]
+    spec = changed(restarts=False)
+
+    with pytest.raises(DeploymentError, match="service does not work"):
+        PROVIDER.create(
+            properties(cast("GroupSpec", {**spec, "farewell": {"container": "guard", "command": ["drain"]}}))
+        )
+
+    assert (engine.there, engine.networks_there, engine.volumes_there) == ({}, {}, set())
+    assert "run drain in guard" not in engine.done, "there is nobody to say farewell to"
+
+
+def test_a_new_group_whose_servers_reach_too_much_leaves_nothing_on_the_engine(engine: GroupEngine):
+    engine.answered = True
+
+    with pytest.raises(ReachError):
+        PROVIDER.create(properties(PROVED))
+
+    assert (engine.there, engine.networks_there, engine.volumes_there) == ({}, {}, set())
+
+
+def test_a_group_that_visitors_use_although_the_state_has_lost_it_is_not_removed(
+    engine: GroupEngine, monkeypatch: pytest.MonkeyPatch
+):
+    PROVIDER.create(properties(OPEN))
+    engine.health["guard"] = ["unhealthy"]
+
+    def restart(_: float) -> None:
+        engine.there[f"{START}guard"]["RestartCount"] += 1
+
+    monkeypatch.setattr("runtime.group_readiness.time.sleep", restart)
+    with pytest.raises(DeploymentError, match="guard does not work"):
+        PROVIDER.create(properties(OPEN))
+
+    assert engine.running() == {"guard", "service"}
+
+
+def test_what_stays_behind_of_a_group_that_could_not_be_made_is_told_with_the_reason(engine: GroupEngine):
+    engine.answered = True
+    engine.refuses["remove guard"] = "device or resource busy"
+
+    with pytest.raises(DeploymentError, match=r"(?s)egress profile says.*still there: .*resource busy"):
+        PROVIDER.create(properties(PROVED))
+
+
+def test_who_mends_what_closed_a_group_is_told_to_look_at_the_engine_again(engine: GroupEngine):
+    PROVIDER.create(properties(PROVED))
+    engine.answered = True
+
+    with pytest.raises(ReachError, match=r"(?s)visitors are not let in.*up --refresh"):
+        PROVIDER.update("pool-tmp01", properties(PROVED), properties(PROVED))
+
+    found = PROVIDER.read("pool-tmp01", properties(PROVED)).outs
+    assert found
+    assert found["differences"] == ["container service does not run"]
+
+
+def unreachable(_: str) -> Any:
+    raise EngineUnreachableError("no Docker engine answers at ssh://a (timed out)")
+
+
+ASKS = {
+    "delete": lambda: PROVIDER.delete("pool-tmp01", properties()),
+    "read": lambda: PROVIDER.read("pool-tmp01", properties()),
+}
+
+
+@pytest.mark.parametrize("asked", [*ASKS, "create", "update"])
+def test_an_engine_that_does_not_answer_stops_an_update_that_says_what_to_do_if_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+):
+    monkeypatch.setattr(container_group, "engine_client", unreachable)
+    monkeypatch.setenv("HUBSTACK_LOST_ENGINES", "ssh://b, ssh://another")
+    making = {
+        "create": lambda: PROVIDER.create(properties()),
+        "update": lambda: PROVIDER.update("pool-tmp01", properties(), properties()),
+    }
+
+    with pytest.raises(
+        EngineUnreachableError, match=r"(?s)timed out.*gone for good, set HUBSTACK_LOST_ENGINES=ssh://a"
+    ):
+        (ASKS | making)[asked]()
+
+
+def test_what_was_on_a_lost_engine_is_forgotten_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    told: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", told.append)
+    monkeypatch.setattr(container_group, "engine_client", unreachable)
+    monkeypatch.setenv("HUBSTACK_LOST_ENGINES", "ssh://b, ssh://a")
+
+    PROVIDER.delete("pool-tmp01", properties())
+
+    assert [warning.partition(",")[0] for warning in told] == ["pool-tmp01 is forgotten and not removed"]
+
+
+def test_a_refresh_takes_what_is_on_a_lost_engine_to_be_as_it_was(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(container_group, "engine_client", unreachable)
+    monkeypatch.setenv("HUBSTACK_LOST_ENGINES", "ssh://a")
+
+    found = PROVIDER.read("pool-tmp01", properties())
+
+    assert (found.id, found.outs) == ("pool-tmp01", properties())
+
+
+def test_an_engine_that_is_called_lost_and_answers_is_cleaned_up_all_the_same(
+    engine: GroupEngine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HUBSTACK_LOST_ENGINES", "ssh://a")
+    PROVIDER.create(properties())
+    PROVIDER.delete("pool-tmp01", properties())
+
+    assert engine.there == {}

@@ -1,19 +1,24 @@
 """The program of a pool's host on AWS: what it does in a round, and when it ends; and the word before the host goes."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from botocore.stub import Stubber
+from docker.errors import APIError
 
 from components.aws.host_farewell import LEAVE_COMMAND, say_farewell
 from runtime.container_group import ContainerSpec, GroupSpec
-from runtime.group_deployment import DeploymentError, ReachError
+from runtime.group_proof import ReachError
+from runtime.group_readiness import DeploymentError
 from runtime.pool_host import keeping
-from runtime.pool_host.keeping import SECRET_SECONDS, Keeper, faces
-from runtime.pool_host.settings import Group
+from runtime.pool_host.keeping import IMAGES_SECONDS, SECRET_SECONDS, Keeper
+from runtime.pool_host.refusal import Refusal
+from runtime.pool_host.settings import FETCHED_FILE, GROUP_FILE, Group, load_group
 
 
 def container(role: str, *addresses: str) -> ContainerSpec:
@@ -44,12 +49,28 @@ SPEC: GroupSpec = {
 
 
 class Engine:
-    """Remembers what is stopped."""
+    """Remembers what is stopped, and which images it has."""
 
     def __init__(self) -> None:
         self.stopped: list[str] = []
+        self.failure: Exception | None = None
+        self.held = {"sha256:1": "node"}
+        self.in_use: set[str] = set()
 
-    def stop(self, name: str) -> None:
+    def inspect_image(self, image: str) -> Mapping[str, str]:
+        return {"Id": image if image in self.held else pytest.fail(f"no image {image}")}
+
+    def images(self) -> list[Mapping[str, Any]]:
+        return [{"Id": image, "RepoDigests": [f"{name}@{image}"]} for image, name in self.held.items()]
+
+    def remove_image(self, image: str) -> None:
+        if image in self.in_use:
+            raise APIError("a container is of it")
+        del self.held[image]
+
+    def stop(self, name: str, timeout: int) -> None:
+        if self.failure:
+            raise self.failure
         self.stopped.append(name)
 
 
@@ -75,31 +96,66 @@ class Account:
 class Host:
     """A keeper with an engine and an account in memory."""
 
-    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+    def __init__(self, patched: pytest.MonkeyPatch, folder: Path) -> None:
         self.engine, self.account, self.now = Engine(), Account(), 100.0
-        self.lacking: list[str] = ["container service is missing"]
+        self.file = folder / "kept" / "refused"
+        self.lacking: list[str] = ["service"]
         self.outcome: Exception | None = None
         self.deployed: list[Mapping[str, str]] = []
-        patched.setattr(keeping, "differences", lambda *_: self.lacking)
+        self.proved: list[bool] = []
+        patched.setattr(keeping, "differences", self.differences)
         patched.setattr(keeping, "deploy", self.deploy)
-        self.keeper = Keeper(self.engine, Group(SPEC, {"node": "sha256:1"}, "one"), self.account, lambda: self.now)  # pyright: ignore[reportArgumentType]
+        self.keeper = self.started()
 
-    def deploy(self, _client: Any, _spec: Any, _images: Any, secrets: Mapping[str, str]) -> None:
+    def started(self, etag: str = "one") -> Keeper:
+        """The host's program, as it starts."""
+        group, refusal = Group(SPEC, {"node": "sha256:1"}, etag), Refusal(self.file)
+        return Keeper(self.engine, group, self.account, refusal, lambda: self.now)  # pyright: ignore[reportArgumentType]
+
+    def differences(self, _client: Any, _spec: Any, _images: Any, names: Sequence[str] | None = None) -> list[str]:
+        return [name for name in self.lacking if names is None or name in names]
+
+    def deploy(self, _client: Any, _spec: Any, _images: Any, secrets: Mapping[str, str], *, proved: bool) -> None:
         self.deployed.append(secrets)
         if self.outcome:
             raise self.outcome
+        self.proved.append(not proved)
         self.lacking = []
 
 
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(monkeypatch)
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    return Host(monkeypatch, tmp_path)
+
+
+def test_images_of_earlier_bundles_go_when_no_container_is_of_them_any_more(host: Host):
+    host.engine.held |= {"sha256:0": "node", "sha256:9": "notebook"}
+    host.engine.in_use = {"sha256:9"}
+
+    host.keeper.round()
+    assert host.engine.held == {"sha256:1": "node", "sha256:9": "notebook"}
+
+    host.engine.in_use = set()
+    host.keeper.round()
+    assert "sha256:9" in host.engine.held, "the engine is not asked in every round"
+    host.now += IMAGES_SECONDS
+    host.keeper.round()
+    assert host.engine.held == {"sha256:1": "node"}
+
+
+def test_images_of_the_bundle_before_stay_while_the_new_one_does_not_work(host: Host):
+    host.engine.held |= {"sha256:0": "node"}
+    host.outcome = DeploymentError("it does not start")
+
+    host.keeper.round()
+
+    assert "sha256:0" in host.engine.held
 
 
 def test_a_host_deploys_once_and_again_when_something_lacks(host: Host):
     host.keeper.round()
     host.keeper.round()
-    host.lacking = ["container proxy does not run"]
+    host.lacking = ["proxy"]
     host.keeper.round()
 
     assert host.deployed == [{"token": "a"}, {"token": "a"}]
@@ -109,7 +165,18 @@ def test_a_host_that_is_as_it_should_be_is_proved_when_its_program_starts(host: 
     host.lacking = []
     host.keeper.round()
 
-    assert len(host.deployed) == 1
+    assert host.proved == [True]
+
+
+def test_what_visitors_reach_waits_for_no_proof_where_all_else_is_as_it_was_proved(host: Host):
+    host.keeper.round()
+    for lacking in (["tls-proxy"], ["proxy", "tls-proxy"]):
+        host.lacking = lacking
+        host.keeper.round()
+    host.lacking = ["tls-proxy"]
+    host.started().round()
+
+    assert host.proved == [True, False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +201,7 @@ def test_what_fails_is_tried_again_in_the_next_round(host: Host, failure: Except
 def test_visitors_are_let_in_no_more_where_servers_reach_too_much(host: Host):
     host.outcome = ReachError("10.0.0.1:80 answered")
     host.keeper.round()
-    host.outcome, host.lacking = None, ["container tls-proxy does not run"]
+    host.outcome, host.lacking = None, ["tls-proxy"]
     host.keeper.round()
 
     assert host.engine.stopped == ["pool-tmp01-tls-proxy"]
@@ -143,8 +210,50 @@ def test_visitors_are_let_in_no_more_where_servers_reach_too_much(host: Host):
     assert host.keeper.is_outdated()
 
 
-def test_only_what_visitors_reach_is_closed():
-    assert faces(SPEC) == ["tls-proxy"]
+def test_a_restart_lets_nobody_in_to_what_was_refused_and_another_bundle_does(host: Host):
+    host.outcome = ReachError("10.0.0.1:80 answered")
+    host.keeper.round()
+    host.outcome = None
+    again = host.started()
+    again.round()
+
+    assert (len(host.deployed), host.engine.stopped) == (1, ["pool-tmp01-tls-proxy"])
+    assert not again.is_outdated()
+    host.started("two").round()
+    assert host.proved == [True]
+
+
+def test_an_engine_that_does_not_stop_what_visitors_reach_is_asked_in_each_round(host: Host):
+    host.outcome, host.engine.failure = ReachError("10.0.0.1:80 answered"), APIError("busy")
+    host.keeper.round()
+    host.outcome = None
+    host.keeper.round()
+    host.engine.failure = None
+    host.keeper.round()
+
+    assert (len(host.deployed), host.engine.stopped) == (1, ["pool-tmp01-tls-proxy"])
+
+
+def test_a_refusal_that_cannot_be_written_down_holds_all_the_same(host: Host):
+    host.file.parent.write_text("a file where the folder should be")
+    host.outcome = ReachError("10.0.0.1:80 answered")
+    host.keeper.round()
+    host.outcome = None
+    host.keeper.round()
+
+    assert len(host.deployed) == 1
+
+
+@pytest.mark.parametrize("proof", [True, False])
+def test_after_a_reboot_the_engine_lets_nobody_in_before_there_was_a_proof(tmp_path: Path, proof: bool):
+    spec = {**SPEC, "probe": {"forbidden": []}} if proof else SPEC
+    (tmp_path / GROUP_FILE).write_text(json.dumps({"spec": spec, "images": {}}))
+    (tmp_path / FETCHED_FILE).write_text('{"ETag": "one"}')
+
+    containers = load_group(tmp_path).spec["containers"]
+
+    starting = {name for name, container in containers.items() if container.get("restarts", True)}
+    assert starting == {"service", "proxy"} | (set[str]() if proof else {"tls-proxy"})
 
 
 def test_another_bundle_ends_the_program_and_nothing_else_does(host: Host):

@@ -10,9 +10,9 @@ import requests
 from docker.errors import APIError, NotFound
 
 from components.docker import pool_preflight
-from components.docker.pool_arguments import TmpnbNodePoolArgs
-from components.docker.pool_plan import engine_shares
 from components.docker.pool_preflight import EngineShare, image_mistake, memory_mistakes, require_engines
+from components.pool_arguments import TmpnbNodePoolArgs
+from components.pool_plan import engine_shares
 
 TWO_ENGINES: TmpnbNodePoolArgs = {
     "nodes": [
@@ -59,11 +59,21 @@ def test_each_engine_is_asked_once_for_all_of_its_nodes_and_the_redirector():
 
 
 def test_all_servers_of_an_engine_must_fit_its_memory_beside_the_platform():
-    [mistake] = memory_mistakes(share(), 30 * 2**30)
+    # Each node's own containers have limits of 1,088 MiB together, the redirector's of 512, and the system gets as much.
+    enough = (30 * 1024 + 2 * 1088 + 512 + 512) * 2**20
+    [mistake] = memory_mistakes(share(), enough - 2**20)
 
-    assert "30.0 GiB of memory" in mistake
+    assert "33.1 GiB of memory" in mistake
+    assert "may take 30.0 GiB beside 3.1 GiB for the pool's containers and the system" in mistake
     assert "tmp01 (10 x 1.0 GiB), tmp02 (20 x 1.0 GiB)" in mistake
-    assert memory_mistakes(share(), 31 * 2**30) == []
+    assert memory_mistakes(share(), enough) == []
+
+
+def test_an_engine_without_the_redirector_needs_memory_for_its_node_alone():
+    there, mebibyte = share("ssh://ops@tmp03.example.org"), 2**20
+
+    assert there.platform_bytes == 1088 * mebibyte
+    assert share().platform_bytes == (2 * 1088 + 512) * mebibyte
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -88,6 +98,21 @@ def test_an_engine_that_does_not_answer_is_named():
     [mistake] = pool_preflight.engine_mistakes(EngineShare("unix:///nowhere.sock", "pool", (), (), (), "10.217.0.0/16"))
 
     assert "no Docker engine answers at unix:///nowhere.sock" in mistake
+    assert "if that machine is gone for good, set HUBSTACK_LOST_ENGINES=unix:///nowhere.sock" in mistake
+
+
+def test_a_lost_engine_is_passed_over_with_a_warning_and_the_others_are_asked(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    told: list[str] = []
+    monkeypatch.setattr(pulumi, "warn", told.append)
+    monkeypatch.setattr(pool_preflight, "engine_mistakes", lambda one: [f"{one.engine} is too small"])
+    monkeypatch.setenv("HUBSTACK_LOST_ENGINES", "ssh://ops@tmp03.example.org")
+
+    with pytest.raises(pulumi.RunError, match=r"1 mistake.*\n.*unix:///var/run/docker.sock is too small"):
+        require_engines(engine_shares("pool", TWO_ENGINES))
+
+    assert [warning.partition(":")[0] for warning in told] == ["nothing is asked of the engine at ssh"]
 
 
 def test_an_engine_over_tcp_is_never_asked_without_tls(monkeypatch: pytest.MonkeyPatch):
@@ -127,4 +152,4 @@ def test_an_engine_over_ssh_needs_the_program_ssh(monkeypatch: pytest.MonkeyPatc
 
     [mistake] = pool_preflight.engine_mistakes(EngineShare("ssh://ops@a", "pool", (), (), (), "10.217.0.0/16"))
 
-    assert mistake == "ssh://ops@a is asked through the program ssh, which is missing: install it"
+    assert mistake.startswith("ssh://ops@a is asked through the program ssh, which is missing: install it")

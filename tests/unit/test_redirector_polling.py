@@ -180,8 +180,9 @@ async def test_a_node_that_is_not_there_is_a_miss():
             await ask(polling._session, node, 5, load_trust(None))
 
 
-def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that no system knows, and its key."""
+def write_certificate(folder: Path, *names: str) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, or for these names alone, that no system knows, and its key."""
+    certified = [x509.DNSName(name) for name in names] or [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tmp01")])
     now = dt.datetime.now(dt.UTC)
@@ -189,7 +190,7 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(certified), critical=False)
         .sign(key, hashes.SHA256())
     )
     files = folder / "ca.pem", folder / "key.pem"
@@ -214,6 +215,37 @@ async def test_a_certificate_that_the_stack_names_is_believed_and_no_other(tmp_p
         with pytest.raises(MissError, match=r"(?i)certificate"):
             await ask(polling._session, node, 5, load_trust(None))
         assert (await ask(polling._session, node, 5, load_trust(str(certificate)))).available == 7
+
+
+@in_loop
+async def test_a_node_that_is_asked_at_an_address_is_known_by_its_name_all_the_same(tmp_path: Path):
+    certificate, key = write_certificate(tmp_path, "tmp01.example.org")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    indicated: list[str | None] = []
+    hosts: list[str] = []
+    context.sni_callback = lambda _socket, name, _context: indicated.append(name)
+
+    async def answers(request: web.BaseRequest) -> web.Response:
+        hosts.append(request.host)
+        return web.json_response(told(7))
+
+    server = RawTestServer(answers)
+    await server.start_server(ssl=context)
+    port = server.port
+    async with server, Polling(fleet := Fleet([]), Metrics(fleet)) as polling:
+
+        def there(name: str) -> Node:
+            origin = f"https://{name}.example.org:{port}"
+            return Node(name, origin, f"{origin}/api/stats", "127.0.0.1")
+
+        answer = await ask(polling._session, there("tmp01"), 5, load_trust(str(certificate)))
+        assert answer.available == 7
+        with pytest.raises(MissError, match=r"(?i)certificate"):
+            await ask(polling._session, there("tmp02"), 5, load_trust(str(certificate)))
+
+    assert indicated == ["tmp01.example.org", "tmp02.example.org"]
+    assert hosts == [f"tmp01.example.org:{port}"]
 
 
 def test_a_certificate_file_that_cannot_be_used_is_named(tmp_path: Path):
@@ -304,6 +336,25 @@ async def test_nodes_are_asked_again_and_again_over_one_connection():
         await until(lambda: under_way.fleet.totals().available == 3)
 
     assert len(stub.connections) == 1
+
+
+@in_loop
+async def test_another_list_of_thousands_of_nodes_holds_visitors_up_for_no_time():
+    many = [
+        Node(f"tmp{n}", f"https://tmp{n}.example.org", f"https://tmp{n}.example.org/api/stats") for n in range(4000)
+    ]
+    fleet = Fleet([])
+    async with Polling(fleet, Metrics(fleet)) as polling:
+        trust = load_trust(None)
+        fleet.replace(many)
+        polling.follow(settings(many), trust)
+        less = settings(many[1:])
+        fleet.replace(less.nodes)
+        began = time.thread_time()
+        polling.follow(less, trust)
+        took = time.thread_time() - began
+
+    assert took < 0.3, "a set of all nodes for each of them takes two seconds"
 
 
 @in_loop

@@ -44,6 +44,13 @@ def with_node(**changes: Any) -> dict[str, Any]:
     return document(nodes=[{**first, **changes}])
 
 
+def test_a_node_may_be_asked_elsewhere_than_its_name_leads():
+    [asked] = parse_settings(with_node(connect="10.217.0.65")).nodes
+
+    assert asked.connect == "10.217.0.65"
+    assert parse_settings(document([node()])).nodes[0].connect is None
+
+
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
@@ -82,6 +89,9 @@ def with_node(**changes: Any) -> dict[str, Any]:
         (with_node(url="https://tmpé.example.org"), "url"),
         (with_node(stats="tmp01/api/stats"), "stats"),
         (with_node(stats="https://tmp01.example.org/api\r\nHost: a"), "stats"),
+        (with_node(connect="tmp01.example.org"), "connect"),
+        (with_node(connect="10.217.0.65:8444"), "connect"),
+        (with_node(connect=7), "connect"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_by_name(broken: Any, named: str):

@@ -326,22 +326,33 @@ async def test_stats_have_the_keys_of_the_faq_and_follow_redirects():
 
 
 @in_loop
-async def test_totals_equal_the_sums_while_visitors_come_and_nodes_answer():
-    async with web_of(nodes(5)) as web:
-        rng = random.Random(5)
+async def test_totals_are_what_nodes_told_last_less_the_visitors_sent_to_them_since():
+    fleet, rng = nodes(5), random.Random(5)
+    free, misses = {one.url: 10 for one in fleet}, dict.fromkeys([one.url for one in fleet], 0)
+    async with web_of(fleet) as web:
+        for _ in range(300):
+            one = rng.choice(fleet)
+            happens = rng.randrange(4)
+            if happens == 0:
+                free[one.url], misses[one.url] = rng.randint(0, 9), 0
+                web.fleet.answered(one, answer(free[one.url]), web.fleet.taken(one))
+            elif happens == 1:
+                misses[one.url] += 1
+                web.fleet.missed(one)
+            else:
+                reply = await web.get("/lab")
+                assert reply.status in {302, 503}
+                if reply.status == 302:
+                    free[where(reply).removesuffix("/lab")] -= 1
+            web.timer.now += 1
 
-        async def visitors() -> None:
-            for _ in range(40):
-                await web.get("/lab")
-                web.fleet.answered(rng.choice(nodes(5)), answer(rng.randint(0, 9)), 0)
+            told = (await web.get("/stats")).json
 
-        async def watcher() -> None:
-            for _ in range(40):
-                told = (await web.get("/stats")).json
-                for key in ("available", "capacity"):
-                    assert told[key] == sum(host[key] for host in told["hosts"].values())
-
-        await asyncio.gather(visitors(), watcher())
+            there = {url for url, missed in misses.items() if missed < 2}
+            assert {url: host["available"] for url, host in told["hosts"].items()} == {url: free[url] for url in there}
+            assert told["available"] == sum(free[url] for url in there)
+            assert told["capacity"] == 64 * len(there)
+            assert set(told["down"]) == set(free) - there
 
 
 def test_what_is_told_of_a_large_fleet_is_put_together_now_and_then():

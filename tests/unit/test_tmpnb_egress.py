@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import EgressProfile, TmpnbNodePoolArgs
-from components.docker.pool_checks import check_tmpnb_node_pool
-from components.docker.pool_plan import engine_shares, node_settings
 from components.docker.tmpnb_egress import bridges
 from components.docker.tmpnb_node import node_group
 from components.docker.tmpnb_plan import plan_node
 from components.egress import NEVER_REACHED
+from components.pool_checks import check_tmpnb_node_pool
+from components.pool_plan import engine_shares, node_settings
 from components.probe_destinations import METADATA_SERVICES, OUTSIDE, PRIVATE_NEIGHBOURS
 from runtime.egress_guard.__main__ import parse_bridge
 from runtime.egress_guard.rules import Bridge
@@ -200,13 +200,14 @@ def test_mistakes_in_either_list_are_listed_with_all_others():
 
 
 def test_engines_of_other_machines_pull_the_proxys_image_by_digest_where_they_have_one():
-    images = {key: f"r/{key}@{DIGEST}" for key in ("nodeImage", "notebookImage", "redirectorImage")}
+    pool = {"domain": "tmp.example.org", "email": "owner@example.org"}
+    pool |= {key: f"r/{key}@{DIGEST}" for key in ("nodeImage", "notebookImage", "redirectorImage")}
     nodes: Any = [{"name": "tmp01", "engine": "ssh://ops@tmp01"}]
 
-    assert wrong(**{**PORTS, **images, "nodes": nodes}) == {}
-    assert set(wrong(**{**DOMAINS, **images, "nodes": nodes})) == {"egressProxyImage"}
+    assert wrong(**{**PORTS, **pool, "nodes": nodes}) == {}
+    assert set(wrong(**{**DOMAINS, **pool, "nodes": nodes})) == {"egressProxyImage"}
     assert "not pinned" in wrong(egressProxyImage="egress-proxy:latest")["egressProxyImage"]
-    named: Any = {**DOMAINS, **images, "nodes": nodes, "egressProxyImage": f"r/egress-proxy@{DIGEST}"}
+    named: Any = {**DOMAINS, **pool, "nodes": nodes, "egressProxyImage": f"r/egress-proxy@{DIGEST}"}
     assert wrong(**named) == {}
     [share] = [share for share in engine_shares("pool", named) if share.engine == "ssh://ops@tmp01"]
     assert f"r/egress-proxy@{DIGEST}" in share.images

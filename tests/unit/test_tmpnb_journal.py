@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runtime.tmpnb_node import journal
 from runtime.tmpnb_node.journal import JOURNAL_FILE, Journal, JournalError, Past, format_entry, parse_journal
-from runtime.tmpnb_node.state import StateError, StateFolder
+from runtime.tmpnb_node.state import Drain, StateError, StateFolder
 from tests.unit.tmpnb_node import NOW
 
 ENTRIES = st.dictionaries(st.text("abcdefghij0123456789", min_size=1), st.datetimes(timezones=st.just(NOW.tzinfo)))
@@ -214,12 +214,19 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         folder.lock()
     with pytest.raises(StateError):
-        folder.set_draining(draining=True)
+        folder.set_drains(frozenset(Drain))
 
 
-def test_draining_is_remembered(tmp_path: Path) -> None:
+def test_for_whom_a_node_is_drained_is_remembered(tmp_path: Path) -> None:
     folder = StateFolder(tmp_path)
-    assert not folder.draining
-    for draining in (True, True, False, False):
-        folder.set_draining(draining=draining)
-        assert StateFolder(tmp_path).draining is draining
+    assert not folder.drains
+    for drains in (
+        set(Drain),
+        {Drain.FAREWELL},
+        {Drain.ADMINISTRATOR},
+        {Drain.ADMINISTRATOR},
+        set[Drain](),
+        set[Drain](),
+    ):
+        folder.set_drains(frozenset(drains))
+        assert StateFolder(tmp_path).drains == drains

@@ -10,12 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components import TmpnbNodePool
-from components.docker.pool_checks import check_tmpnb_node_pool
 from components.docker.tmpnb_plan import nodes_in, plan_node
+from components.pool_checks import check_tmpnb_node_pool
+from components.pool_plan import engine_shares
 from components.tmpnb_node_pool import node_token
 from tests.unit.recording import Recorder, Registration, record
 
 GROUP = "pulumi-python:dynamic/docker:ContainerGroup"
+REDIRECTOR = "pool-redirector"
+OWN = "ssh://ops@tmp.example.org"
+"""A redirector's engine on another machine than all nodes."""
+
 DIGEST = f"sha256:{'0' * 64}"
 ELSEWHERE = {
     "nodeImage": f"registry.example.org/node@{DIGEST}",
@@ -84,6 +89,24 @@ def test_the_redirector_knows_every_node_by_its_address():
     assert document["nodes"][0]["stats"] == "https://tmp01.tmp.localhost:8444/api/stats"
 
 
+def test_the_redirector_asks_nodes_on_its_own_host_by_way_of_its_bridge_and_others_by_name():
+    nodes = [{"name": "tmp01"}, {"name": "tmp02", "engine": "ssh://ops@tmp02.example.org"}]
+    group = spec(
+        build(nodes=nodes, domain="tmp.example.org", email="o@example.org", engine=OWN, **ELSEWHERE), REDIRECTOR
+    )
+    here = spec(build(), REDIRECTOR)
+    front = ipaddress.ip_network(here["networks"]["front"]["subnet"])
+
+    assert asked_at(here) == {"tmp01": str(front[1]), "tmp02": str(front[1])}
+    assert asked_at(group) == {"tmp01": None, "tmp02": None}
+
+
+def asked_at(group: dict[str, Any]) -> dict[str, str | None]:
+    """Addresses that the redirector asks nodes at instead of those of their names."""
+    listed = json.loads(group["texts"]["redirector.json"])["nodes"]
+    return {node["name"]: node.get("connect") for node in listed}
+
+
 def test_another_list_of_nodes_does_not_restart_the_redirector():
     from runtime.container_group import container_digest
 
@@ -93,8 +116,7 @@ def test_another_list_of_nodes_does_not_restart_the_redirector():
         for names in (["tmp01"], ["tmp01", "tmp02"])
     }
 
-    # A node on the redirector's own host is named in its hosts file, which is written at its start.
-    assert len(digests) == 2
+    assert len(digests) == 1, "nodes on the redirector's own host, as the shipped stack has them"
     elsewhere = {**ELSEWHERE, "domain": "tmp.example.org", "email": "owner@example.org"}
     digests = {
         container_digest(
@@ -164,16 +186,16 @@ def test_everything_has_limits():
 def test_tokens_and_keys_are_secrets_and_in_no_text():
     for group in groups(build()).values():
         assert "4dabf18193072939515e22adb298388d" in json.dumps(group.properties["secrets"])
-        assert "generated-secret" not in group.properties["spec"]
+        assert "ab" * 32 not in group.properties["spec"]
 
 
 def test_each_node_has_a_proxy_token_of_its_own_that_comes_from_one_key():
     recorder = build()
     tokens = {group.properties["secrets"]["value"].get("proxy-token") for group in groups(recorder).values()}
 
-    assert tokens == {None, node_token("tmp01", "generated-secret"), node_token("tmp02", "generated-secret")}
+    assert tokens == {None, node_token("tmp01", "ab" * 32), node_token("tmp02", "ab" * 32)}
     assert node_token("tmp01", "a") != node_token("tmp01", "b")
-    random = [r.name for r in recorder.registrations if r.type == "random:index/randomPassword:RandomPassword"]
+    random = [r.name for r in recorder.registrations if r.type.startswith("random:")]
     assert sorted(random) == ["pool-admin-token", "pool-proxy-key"]
 
 
@@ -235,6 +257,21 @@ def test_capacity_ends_where_a_bridge_does():
     assert "capacity" not in mistakes(capacity=1000)
 
 
+def test_a_node_starts_as_many_servers_at_once_as_it_is_told_to():
+    assert settings(build())["starts_at_once"] == 2
+    assert settings(build(startsAtOnce=8))["starts_at_once"] == 8
+    assert {(many, "startsAtOnce" in mistakes(startsAtOnce=many)) for many in (0, 1, 64, 65)} == {
+        (0, True),
+        (1, False),
+        (64, False),
+        (65, True),
+    }
+
+
+def test_nodes_know_where_the_pools_visitors_come_first():
+    assert settings(build())["redirector"] == "https://tmp.localhost:8443"
+
+
 def test_two_nodes_of_one_name_are_named():
     assert "tmp01" in mistakes(nodes=[{"name": "tmp01"}, {"name": "tmp01"}])["nodes"]
 
@@ -247,7 +284,63 @@ def test_engines_of_other_machines_pull_images_by_digest():
     told = mistakes(nodes=[{"name": "tmp01", "engine": "tcp://tmp01:2376"}])
 
     assert {"nodeImage", "notebookImage"} <= set(told)
-    assert mistakes(nodes=[{"name": "tmp01", "engine": "tcp://tmp01:2376"}], **ELSEWHERE) == {}
+    named = {"domain": "tmp.example.org", "email": "owner@example.org"}
+    assert mistakes(nodes=[{"name": "tmp01", "engine": "tcp://tmp01:2376"}], **named, **ELSEWHERE) == {}
+
+
+@pytest.mark.parametrize("engine", ["ssh://ops@tmp03.example.org", "tcp://203.0.113.7:2376"])
+def test_an_engine_of_another_machine_needs_a_name_that_leads_there(engine: str):
+    node, redirector = mistakes(nodes=[{"name": "tmp01", "engine": engine}], **ELSEWHERE), mistakes(engine=engine)
+
+    for told in (node["nodes[0].engine"], redirector["engine"]):
+        assert f"{engine} is another machine" in told
+        assert "tmp.localhost" in told
+        assert "hubstack:domain" in told
+
+
+@pytest.mark.parametrize("engine", ["unix:///run/other.sock", "ssh://ops@localhost", "tcp://127.0.0.1:2376"])
+def test_another_engine_of_this_machine_needs_no_name(engine: str):
+    assert mistakes(nodes=[{"name": "tmp01", "engine": engine}], **ELSEWHERE) == {}
+
+
+def test_with_a_domain_no_two_hosts_of_certificates_are_on_one_engine():
+    args: Any = {"domain": "tmp.example.org", "email": "owner@example.org", **ELSEWHERE}
+    there = "ssh://ops@tmp02.example.org"
+    shared = [{"name": "tmp01", "port": 4443}, {"name": "tmp02", "engine": there}, {"name": "tmp03", "engine": there}]
+
+    told = mistakes(nodes=shared, **args)
+    assert "the redirector" in told["nodes[0].engine"]
+    assert "tmp02, and Let's Encrypt asks each on port 80" in told["nodes[2].engine"]
+    assert "nodes[1].engine" not in told
+    assert mistakes(nodes=shared[1:2], **args) == {}
+    assert "80 is the port" in mistakes(nodes=[{"name": "tmp01", "port": 80}], port=80)["nodes[0].port"]
+
+
+def test_port_80_is_asked_for_beforehand_where_certificates_are_lets_encrypts():
+    named: Any = {"domain": "tmp.example.org", "email": "owner@example.org"}
+    node: Any = {"name": "tmp01", "engine": "ssh://ops@tmp01.example.org"}
+
+    args: Any = {"nodes": [node], **named, **ELSEWHERE}
+    shares = {share.engine: set(share.ports) for share in engine_shares("pool", args)}
+    assert shares == {"unix:///var/run/docker.sock": {443, 80}, node["engine"]: {443, 80, 10001}}
+    [local] = engine_shares("pool", two_nodes())
+    assert set(local.ports) == {8443, 8444, 8445, 10001, 10002}
+
+
+def test_the_redirector_sends_a_class_on_as_often_as_nodes_have_servers_for_it():
+    def limits(**args: Any) -> list[dict[str, float]]:
+        recorder = build(**args)
+        at_redirector = json.loads(spec(recorder, REDIRECTOR)["texts"]["redirector.json"])
+        return [settings(recorder)["visitors"], at_redirector["visitors"]]
+
+    assert limits(capacity=300) == [{"burst": 100, "per_minute": 10}, {"burst": 200, "per_minute": 60}]
+    lecture = limits(visitorBurst=500, visitorsPerMinute=100)
+    assert lecture == [{"burst": 500, "per_minute": 100}, {"burst": 1000, "per_minute": 600}]
+
+
+@pytest.mark.parametrize(("capacity", "burst"), [(1, 1), (2, 1), (16, 8), (200, 100), (1000, 100)])
+def test_where_nobody_says_one_address_has_half_of_a_nodes_servers(capacity: int, burst: int):
+    assert settings(build(capacity=capacity))["visitors"]["burst"] == burst
 
 
 @given(st.sampled_from(["10.217.0.0/16", "10.96.0.0/12", "192.168.0.0/20"]), st.data())

@@ -17,8 +17,8 @@ from components import EgressProfile, TmpnbNodePool
 from components.aws.service_quotas import InstanceSize
 from components.aws.tmpnb_bundle import host_user_data
 from components.aws.tmpnb_plan import NodeHost, check_memory, quota_needs
-from components.docker.pool_checks import check_tmpnb_node_pool
-from components.docker.pool_plan import engine_shares
+from components.pool_checks import check_tmpnb_node_pool
+from components.pool_plan import engine_shares
 from components.settings import parse_settings
 from runtime.boot_script import USER_DATA_LIMIT
 from runtime.pool_host.settings import load_group, load_host
@@ -94,10 +94,19 @@ def parts(recorder: Recorder, host: str) -> list[Registration]:
 
 def test_a_node_is_one_component_that_waits_for_no_other(usual: Recorder):
     assert set(of_type(usual, HOST)) == {"pool-tmp01", "pool-tmp02", "pool-redirector"}
-    for host in of_type(usual, HOST):
+    for host in ("pool-tmp01", "pool-tmp02"):
         others = {r.urn for other in of_type(usual, HOST) if other != host for r in parts(usual, other)}
         assert [r.urn for r in parts(usual, host) if others & set(r.dependencies)] == []
     assert of_type(usual, GROUP) == {}, "nothing is told to an engine from here"
+
+
+def test_the_redirector_hears_of_a_node_when_its_name_is_there_and_waits_for_nothing_else_of_it(usual: Recorder):
+    nodes = {r.urn for node in ("pool-tmp01", "pool-tmp02") for r in parts(usual, node)}
+    names = {of_type(usual, RECORD)[node].urn for node in ("pool-tmp01", "pool-tmp02")}
+    waits = {r.type: nodes & set(r.dependencies) for r in parts(usual, "pool-redirector")}
+
+    assert waits.pop(STORED) == names
+    assert set().union(*waits.values()) == set()
 
 
 def test_a_line_more_is_a_host_more_and_changes_nothing_of_the_others(usual: Recorder):
@@ -170,6 +179,16 @@ def test_what_servers_may_reach_is_let_through_and_no_more():
     assert beyond_the_web() == set()
 
 
+def test_a_redirector_on_ec2_gets_out_to_nodes_at_other_ports_and_to_no_other_host_there():
+    def out(**args: Any) -> set[tuple[str, int]]:
+        rules = [r.properties for r in of_type(build(**args), EGRESS).values()]
+        return {(r["cidrIpv4"], int(r["fromPort"])) for r in rules} - {("0.0.0.0/0", 443), ("0.0.0.0/0", 80)}
+
+    nodes = [*ARGS["nodes"], {**ELSEWHERE, "port": 8443}]
+    assert out(nodes=nodes) == {("203.0.113.7/32", 8443)}
+    assert out(nodes=nodes, engine="tcp://203.0.113.8:2376", address="203.0.113.8") == set()
+
+
 def test_a_proxy_for_domains_is_pulled_by_digest_as_all_images_are():
     domains = {"egressProfile": EgressProfile.DOMAINS, "egressDomains": ["pypi.org"]}
     image = f"{REPOSITORIES}/egress-proxy@{DIGEST}"
@@ -192,10 +211,14 @@ def test_no_secret_is_in_user_data_a_bundle_a_name_or_a_policy(usual: Recorder):
     )
     seen = open_text + "".join(map(str, bundled(usual).values())) + boot_script(usual)
 
-    assert "generated-secret" not in seen
+    secrets: set[str] = set()
     for version in of_type(usual, SECRET_VERSION).values():
         assert SECRET_MARK in version.properties["secretString"]
-        assert sorted(json.loads(version.properties["secretString"]["value"])) == ["admin-token", "proxy-token"]
+        told = json.loads(version.properties["secretString"]["value"])
+        assert sorted(told) == ["admin-token", "proxy-token"]
+        secrets |= set(told.values())
+    assert len(secrets) == 3, "one for administrators, and each node's own for its proxy"
+    assert [secret for secret in secrets if secret in seen] == []
     assert set(of_type(usual, SECRET_VERSION)) == {"pool-tmp01", "pool-tmp02"}, "the redirector needs none"
 
 
@@ -238,8 +261,19 @@ def test_users_finish_before_anything_that_they_reach_their_node_by_goes(usual: 
     assert "pool-redirector" not in of_type(usual, FAREWELL), "nobody stays on it"
 
 
-def test_a_pool_whose_users_get_no_time_says_no_farewell():
-    assert of_type(build(drainSeconds=0), FAREWELL) == {}
+def test_users_whose_time_is_taken_away_keep_their_node_since_its_farewell_stays():
+    farewells = of_type(build(drainSeconds=0), FAREWELL)
+
+    assert {name: farewell.properties["seconds"] for name, farewell in farewells.items()} == {
+        "pool-tmp01": 0,
+        "pool-tmp02": 0,
+    }
+
+
+def test_another_instance_type_is_another_host_where_users_are_since_aws_would_stop_it_under_them(usual: Recorder):
+    told = {name: host.replace_on_changes for name, host in of_type(usual, INSTANCE).items()}
+
+    assert told == {"pool-tmp01": ["instanceType"], "pool-tmp02": ["instanceType"], "pool-redirector": []}
 
 
 def test_user_data_fits_and_a_value_cannot_leave_its_place(usual: Recorder):
@@ -372,6 +406,53 @@ def test_what_the_account_lacks_is_listed_at_once():
     assert "(ec2 L-1216C47A): the account has 2, this stack needs up to 6" in told
     assert "(ec2 L-0263D0A3): the account has 2, this stack needs up to 3" in told
     assert "the servers of tmp01 may take 8192 MiB, and an m6i.2xlarge has 110 MiB for them" in told
+
+
+def test_an_image_that_its_registry_does_not_have_is_listed_with_all_else_before_anything_is_made():
+    own = f"{REPOSITORIES}/course:1@sha256:{'2' * 64}"
+
+    def known(given: Mapping[str, Any]) -> dict[str, Any]:
+        if given["repositoryName"] in {"hubstack/tmpnb-node", "hubstack/course"}:
+            raise ValueError("ImageNotFoundException: The image does not exist")
+        return {}
+
+    answers: dict[str, Answer] = {
+        "aws:ecr/getImage:getImage": known,
+        "aws:servicequotas/getServiceQuota:getServiceQuota": lambda _: {"value": 2},
+    }
+    with pytest.raises(pulumi.InputPropertiesError) as raised:
+        build(answers, nodes=[{"name": "tmp01"}, {"name": "tmp02", "image": own}])
+    told = {error["property_path"]: error["reason"] for error in raised.value.errors or []}
+
+    assert set(told) == {"nodeImage", "nodes[1].image", "fleetQuota"}
+    assert f"{own} is not in its registry (" in told["nodes[1].image"]
+    assert "ImageNotFoundException" in told["nodeImage"]
+
+
+def test_images_are_asked_for_where_hosts_pull_them_and_only_those_of_hosts():
+    asked: list[dict[str, Any]] = []
+
+    def known(given: Mapping[str, Any]) -> dict[str, Any]:
+        asked.append(dict(given))
+        return {}
+
+    elsewhere = {**ELSEWHERE, "image": f"210987654321.dkr.ecr.eu-west-1.amazonaws.com/course@{DIGEST}"}
+    proxied = {"egressProfile": EgressProfile.DOMAINS, "egressDomains": ["pypi.org"]}
+    build(
+        {"aws:ecr/getImage:getImage": known},
+        nodes=[*ARGS["nodes"], elsewhere],
+        notebookImage=f"210987654321.dkr.ecr.eu-west-1.amazonaws.com/notebook:7@{DIGEST}",
+        redirectorImage=f"registry.example.org/redirector@{DIGEST}",
+        egressProxyImage=f"{REPOSITORIES}/egress-proxy@{DIGEST}",
+        **proxied,
+    )
+
+    here, there = ("123456789012", "us-east-1"), ("210987654321", "eu-west-1")
+    assert {(one["registryId"], one["region"], one["repositoryName"], one["imageDigest"]) for one in asked} == {
+        (*here, "hubstack/tmpnb-node", DIGEST),
+        (*there, "notebook", DIGEST),
+        (*here, "hubstack/egress-proxy", DIGEST),
+    }
 
 
 def test_servers_must_fit_the_memory_of_their_instance():

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +46,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "stack": "tmpnb",
         "node": "tmp01",
         "url": "https://tmp01.example.org",
+        "redirector": "https://example.org",
         "image": "notebook@sha256:1",
         "capacity": 4,
         "quota": quota(),
@@ -120,6 +121,7 @@ class MemoryEngine:
         self.warm: dict[str, Any] | bytes | None = None
         """What servers that are started from now on say of the kernels that they start ahead."""
         self.starting = self.most_starting = 0
+        self.removing = self.most_removing = 0
         self.making: set[str] = set()
 
     async def _ask(self, what: str) -> None:
@@ -166,8 +168,13 @@ class MemoryEngine:
 
     async def remove(self, server_id: str) -> None:
         assert server_id not in self.making, "what is removed too early is made after all"
-        await self._ask("remove")
-        self.boxes.pop(server_id, None)
+        self.removing += 1
+        self.most_removing = max(self.most_removing, self.removing)
+        try:
+            await self._ask("remove")
+            self.boxes.pop(server_id, None)
+        finally:
+            self.removing -= 1
 
     def listen(self, heard: object) -> None:
         self.listening = True
@@ -309,3 +316,40 @@ class Service:
         names = [name for place in places for name in place]
         assert len(names) == len(set(names))
         assert counts.available in {0, len(pool.ready) + len(pool.outdated)}
+
+
+Act = Callable[[World], Coroutine[Any, Any, None]]
+"""What a test does."""
+
+
+def play(folder: Path, act: Act) -> None:
+    """Run what a test does with a world of its own, whose files are in `folder`."""
+    asyncio.run(act(World(folder)))
+
+
+async def filled(world: World, **changes: Any) -> Service:
+    """A service whose pool is full."""
+    return await world.service(**changes).fill()
+
+
+async def take(service: Service, many: int) -> list[str]:
+    """So many visitors who come one after the other; the ids of their servers."""
+    servers = [await service.visitor() for _ in range(many)]
+    return [server.id for server in servers if server]
+
+
+def problems(service: Service) -> dict[str, str]:
+    """What the service says is wrong, by part."""
+    return dict(service.troubles.texts())
+
+
+async def keep_looking(service: Service) -> None:
+    """Look after the pool until this is cancelled."""
+    while True:
+        await service.keeper.look()
+
+
+async def steps(many: int) -> None:
+    """Let others run for so many turns of the event loop."""
+    for _ in range(many):
+        await asyncio.sleep(0)

@@ -69,7 +69,21 @@ def manager_user_data(boot: ManagerBoot) -> str:
         "SESSION_MANAGER": "yes" if boot.session_manager else "no",
         "SUBNETS": ",".join(f"{zone}={subnet}" for zone, subnet in sorted(boot.subnets.items())),
     }
-    return boot_script((HERE / "manager.sh").read_text(), values)
+    return host_script("manager.sh", values)
+
+
+def host_script(name: str, values: Mapping[str, str]) -> str:
+    """A boot script of this folder below its values and the steps that all of them share.
+
+    Args:
+        name: the script's file.
+        values: what becomes its read-only variables; `REGION` is among them.
+
+    Raises:
+        ValueError: it is longer than user data may be.
+    """
+    shebang, _, body = (HERE / name).read_text().partition("\n")
+    return boot_script(f"{shebang}\n{(HERE / 'steps.sh').read_text()}\n{body}", values)
 
 
 def encoded(user_data: str) -> str:

@@ -1,21 +1,9 @@
 #!/bin/bash
-# The cluster's manager: JupyterHub, its proxy and Caddy, from packages locked by hash. Above stand the values.
+# The cluster's manager: JupyterHub, its proxy and Caddy, from packages locked by hash. Above stand the values and the shared steps.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
 exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
 
-# The host starts before it has its public address, and the rights of its role take seconds to spread.
-patiently() {
-    local deadline=$((SECONDS + 600))
-    until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || return 1
-        sleep 5
-    done
-}
-# Debian's own updates may hold the lock for a while.
-apt() {
-    patiently apt-get -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=300 "$@"
-}
 # Debian's version of the client does not read this variable, as later ones do.
 aws() {
     command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"
@@ -28,12 +16,7 @@ apt install -y --no-install-recommends --download-only -o Dir::Cache::archives=/
 apt install -y --no-install-recommends \
     awscli ca-certificates caddy curl e2fsprogs node-configurable-http-proxy python3-venv
 
-# Shell access is Session Manager's alone: there is no key and no open port 22.
-if [ "$SESSION_MANAGER" = yes ]; then
-    patiently curl -fsSL -o /tmp/ssm.deb \
-        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt install -y /tmp/ssm.deb
-fi
+if [ "$SESSION_MANAGER" = yes ]; then install_session_manager; fi
 
 patiently aws s3 cp --only-show-errors "$BUNDLE" /tmp/bundle.tar.gz
 echo "$BUNDLE_SHA256  /tmp/bundle.tar.gz" | sha256sum --check --quiet

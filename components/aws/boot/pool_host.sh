@@ -1,5 +1,5 @@
 #!/bin/bash
-# A host of a pool of temporary notebooks: the engine, and a program that looks after its containers. Above stand the values.
+# A host of a pool of temporary notebooks: the engine, and a program that looks after its containers. Above stand the values and the shared steps.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive AWS_DEFAULT_REGION="$REGION"
 exec > >(tee -a /var/log/hubstack-boot.log) 2>&1
@@ -9,44 +9,16 @@ mkdir -p /etc/docker /etc/hubstack
 echo '{"icc": false, "live-restore": true, "log-driver": "local", "log-opts": {"max-size": "10m", "max-file": "3"}}' >/etc/docker/daemon.json
 printf '%s' "$HOST" >"$HOST_FILE"
 
-# The host starts before it has its public address, and Debian's own updates may hold the lock for a while.
-patiently() {
-    local deadline=$((SECONDS + 600))
-    until "$@"; do
-        [ "$SECONDS" -lt "$deadline" ] || return 1
-        sleep 5
-    done
-}
-apt() {
-    patiently apt-get -q -o APT::Update::Error-Mode=any -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=300 "$@"
-}
 apt update
 apt install -y --no-install-recommends \
     amazon-ecr-credential-helper awscli ca-certificates curl docker.io iptables python3-boto3 python3-docker
 
-# Shell access, and the word that the host is about to go, are Session Manager's alone: no key, no open port 22.
-if [ "$SESSION_MANAGER" = yes ]; then
-    patiently curl -fsSL -o /tmp/ssm.deb \
-        "https://s3.$REGION.amazonaws.com/amazon-ssm-$REGION/latest/debian_amd64/amazon-ssm-agent.deb"
-    apt install -y /tmp/ssm.deb
-fi
+if [ "$SESSION_MANAGER" = yes ]; then install_session_manager; fi
+close_metadata_service
 
-# Beside the hop limit of the metadata service, which ends at the host, nothing of a container may ask for it.
-cat >/etc/systemd/system/hubstack-filter.service <<'UNIT'
-[Unit]
-Description=Close the metadata service to containers
-After=docker.service
-PartOf=docker.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/sbin/iptables -I DOCKER-USER -d 169.254.0.0/16 -j DROP
-[Install]
-WantedBy=docker.service
-UNIT
-
-# The program ends when there is another bundle or secret, and is fetched anew. Containers outlive it, and start by
-# themselves after a reboot. What it must know of secrets it reads itself: none is on the disk but in the engine's volumes.
+# The program ends when there is another bundle or secret, and is fetched anew. Containers outlive it. After a reboot the
+# engine starts them by itself, but for what visitors reach, which the program starts when it has proved the rest. What it
+# must know of secrets it reads itself: none is on the disk but in the engine's volumes.
 cat >/usr/local/sbin/hubstack-host <<SCRIPT
 #!/bin/bash
 # Fetch what this host runs and look after it.
@@ -68,12 +40,8 @@ exec /usr/bin/python3 -m runtime.pool_host keep "$HOST_FILE" /run/hubstack/curre
 SCRIPT
 cat >/usr/local/sbin/hubstack-leave <<SCRIPT
 #!/bin/bash
-# Let users finish, then remove everything that this host runs.
-set -euo pipefail
-export HOME=/root
-systemctl disable --now hubstack-host
-cd /run/hubstack/current
-exec /usr/bin/python3 -m runtime.pool_host leave "$HOST_FILE" /run/hubstack/current
+# Let users finish, then remove everything that this host runs; returns when that is done.
+exec systemctl start hubstack-leave
 SCRIPT
 chmod 755 /usr/local/sbin/hubstack-host /usr/local/sbin/hubstack-leave
 cat >/etc/systemd/system/hubstack-host.service <<'UNIT'
@@ -90,6 +58,29 @@ RestartSec=3
 [Install]
 WantedBy=multi-user.target
 UNIT
+# Each ends the other. A host that has left, and is still there a while later, was not taken away after all: it comes back.
+cat >/etc/systemd/system/hubstack-leave.service <<UNIT
+[Unit]
+Description=The host's end
+After=docker.service
+Conflicts=hubstack-host.service
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+Environment=HOME=/root
+WorkingDirectory=-/run/hubstack/current
+# One that has run out can be started again only after it was stopped; one that runs would end this.
+ExecStartPre=-/usr/bin/systemctl stop hubstack-return.timer
+ExecStart=/usr/bin/python3 -m runtime.pool_host leave "$HOST_FILE" /run/hubstack/current
+ExecStopPost=-/usr/bin/systemctl start --no-block hubstack-return.timer
+UNIT
+cat >/etc/systemd/system/hubstack-return.timer <<'UNIT'
+[Unit]
+Description=The host's return if it is not taken away
+[Timer]
+OnActiveSec=15min
+AccuracySec=1s
+Unit=hubstack-host.service
+UNIT
 systemctl daemon-reload
-systemctl enable --now docker hubstack-filter
 systemctl enable --now --no-block hubstack-host

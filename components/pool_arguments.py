@@ -2,6 +2,7 @@
 
 import re
 from typing import NotRequired, TypedDict
+from urllib.parse import urlsplit
 
 from components.aws.tmpnb_plan import DEFAULT_NODE_TYPE, REDIRECTOR, PoolOnEc2
 from components.egress import EgressProfile
@@ -14,13 +15,27 @@ ON_EC2 = "ec2://"
 DEFAULT_DOMAIN = "tmp.localhost"
 """Browsers take every name below `localhost` for their own machine; no certificate may have a star right below it."""
 LOCAL_DOMAIN = ".localhost"
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 DEFAULT_POOL = "10.217.0.0/16"
 DEFAULT_CAPACITY = 16
 DEFAULT_LANDING = "/lab"
 DEFAULT_BURST = 100
 DEFAULT_PER_MINUTE = 10
+BURST_AT_REDIRECTOR, RATE_AT_REDIRECTOR = 2, 6
+"""How many times what an address gets of a node it gets of the redirector. A redirect is no server yet: who comes to a node
+that is full, or leaves their browser's page waiting, asks again and is counted again."""
+
 DEFAULT_DRAIN_SECONDS = 600
+DEFAULT_STARTS_AT_ONCE = 2
+"""As tmpnb's `max_dock_workers`."""
+
+MOST_STARTS_AT_ONCE = 64
+"""Each takes a thread of the node's service, and a processor of its host for seconds."""
+
 HTTPS = 443
+ACME = 80
+"""Port on which Let's Encrypt asks a host that wants a certificate."""
+
 LOCAL_PORT = 8443
 """Port of the redirector for a machine without a name; each node's is higher by its number."""
 
@@ -47,7 +62,8 @@ class TmpnbNodeArgs(TypedDict):
     engine: NotRequired[str]
     """Docker engine that it runs on: `unix://…`, `ssh://user@host` or `tcp://host:2376`.
 
-    Default: this machine's; with `ec2` an instance that the stack makes.
+    Default: this machine's; with `ec2` an instance that the stack makes. An engine of another machine needs a `domain` that
+    visitors find it by.
     """
     address: NotRequired[str]
     """IPv4 address that visitors reach the engine's host at, for the node's record; needed with `ec2` and `engine`."""
@@ -69,7 +85,10 @@ class TmpnbNodePoolArgs(TypedDict):
     nodes: list[TmpnbNodeArgs]
     """The nodes; at least one. What is taken out of the list is drained and then removed."""
     domain: NotRequired[str]
-    """Name that visitors type; nodes are `<name>.<domain>`. Default `tmp.localhost`: a machine without a name."""
+    """Name that visitors type; nodes are `<name>.<domain>`. Default `tmp.localhost`: a machine without a name.
+
+    With a domain, each node and the redirector has an engine of its own: certificates are asked for on port 80.
+    """
     port: NotRequired[int]
     """Published TCP port of the redirector. Default 443; on a machine without a name 8443."""
     engine: NotRequired[str]
@@ -77,7 +96,10 @@ class TmpnbNodePoolArgs(TypedDict):
     address: NotRequired[str]
     """IPv4 address that visitors reach the redirector's host at, for its record; needed with `ec2` and `engine`."""
     ec2: NotRequired[PoolOnEc2]
-    """Names in Route 53, with a health check for each, and hosts on EC2 for all that names no engine. Default: neither."""
+    """Names in Route 53, with a health check and an alarm for each, and hosts on EC2 for all that names no engine.
+
+    Default: neither.
+    """
     capacity: NotRequired[int]
     """Servers of a node that does not say, 1 to 1000. Default 16."""
     userQuota: NotRequired[UserQuota]
@@ -98,11 +120,24 @@ class TmpnbNodePoolArgs(TypedDict):
     landing: NotRequired[str]
     """Path that a visitor of `/` ends at. Default `/lab`."""
     visitorBurst: NotRequired[int]
-    """How many servers one address may get at once: a classroom has one address. Default 100."""
+    """How many servers of a node one address may have, and get at once, at least 1: a classroom has one address.
+
+    The limit is each node's; the redirector sends one address on twice as often in all. For a lecture of 500 take 500.
+    Default: half of the node's servers, 100 at most; twice 100 at the redirector.
+    """
     visitorsPerMinute: NotRequired[float]
-    """How many servers one address may get in a minute in the long run. Default 10."""
+    """How many servers of a node one address may get in a minute in the long run, above 0. Default 10.
+
+    The limit is each node's; the redirector sends one address on six times as often in all.
+    """
     drainSeconds: NotRequired[int]
     """How long a node that is removed waits for its users, at most a day. Default 600."""
+    startsAtOnce: NotRequired[int]
+    """Servers that a node starts at the same time, 1 to 64. Default 2.
+
+    Each takes a processor for some seconds. A node keeps up while its servers end no faster than it can start others:
+    1,000 servers that people have for 40 minutes take 0.4 starts a second.
+    """
     notebookImage: NotRequired[str]
     """Image of the servers by digest (`name@sha256:…`). Default: built from `images/notebook` on this machine's engine."""
     nodeImage: NotRequired[str]
@@ -112,7 +147,7 @@ class TmpnbNodePoolArgs(TypedDict):
     egressProxyImage: NotRequired[str]
     """Image of nodes' egress proxies by digest, for engines of other machines. Default: built from `images/egress-proxy`."""
     email: NotRequired[str]
-    """Who hears from Let's Encrypt; needed with a domain."""
+    """Who hears from Let's Encrypt and, with `ec2`, when a host does not answer; needed with a domain."""
     buildFromRegistry: NotRequired[bool]
     """Whether images start from a registry's Python image instead of Debian's packages. Default False."""
 
@@ -143,6 +178,15 @@ def is_on_ec2(engine: str) -> bool:
     return engine.startswith(ON_EC2)
 
 
+def is_elsewhere(engine: str) -> bool:
+    """Whether an engine is one of another machine that is there already."""
+    try:
+        parts = urlsplit(engine)
+    except ValueError:
+        return False
+    return parts.scheme in ("ssh", "tcp") and parts.hostname not in LOOPBACK
+
+
 def has_egress_proxy(args: TmpnbNodePoolArgs) -> bool:
     """Whether servers reach the outside by way of a proxy."""
     return args.get("egressProfile") == EgressProfile.DOMAINS and bool(args.get("egressDomains"))
@@ -156,6 +200,11 @@ def node_type(args: TmpnbNodePoolArgs, node: TmpnbNodeArgs) -> str:
 def is_local(args: TmpnbNodePoolArgs) -> bool:
     """Whether the pool is one of a machine without a name."""
     return args.get("domain", DEFAULT_DOMAIN).endswith(LOCAL_DOMAIN)
+
+
+def visitor_ports(args: TmpnbNodePoolArgs, port: int) -> tuple[int, ...]:
+    """Ports of a host that the whole world reaches: one for visitors and, where Let's Encrypt gives certificates, its own."""
+    return (port,) if is_local(args) else (port, ACME)
 
 
 def node_quota(args: TmpnbNodePoolArgs, node: TmpnbNodeArgs) -> UserQuota:

@@ -7,7 +7,10 @@ from collections import Counter
 import pulumi
 
 from components.aws.tmpnb_plan import check_pool_on_ec2
-from components.docker.pool_arguments import (
+from components.docker.tmpnb_plan import MOST_SERVERS, nodes_in
+from components.egress import EgressProfile, check_egress
+from components.pool_arguments import (
+    ACME,
     DEFAULT_BURST,
     DEFAULT_CAPACITY,
     DEFAULT_DOMAIN,
@@ -16,11 +19,14 @@ from components.docker.pool_arguments import (
     DEFAULT_LANDING,
     DEFAULT_PER_MINUTE,
     DEFAULT_POOL,
+    DEFAULT_STARTS_AT_ONCE,
     HTTPS,
+    MOST_STARTS_AT_ONCE,
     NODE_NAME,
     TmpnbNodePoolArgs,
     engine_of,
     has_egress_proxy,
+    is_elsewhere,
     is_local,
     is_on_ec2,
     node_number,
@@ -28,10 +34,9 @@ from components.docker.pool_arguments import (
     node_quota,
     redirector_engine,
     redirector_port,
+    visitor_ports,
 )
-from components.docker.pool_plan import hosted_nodes
-from components.docker.tmpnb_plan import MOST_SERVERS, nodes_in
-from components.egress import EgressProfile, check_egress
+from components.pool_plan import hosted_nodes
 from components.quotas import UserQuota, check_user_quota, user_quota_document
 
 LANDING = re.compile(r"/[A-Za-z0-9._~/-]*")
@@ -81,6 +86,8 @@ def _check_visits(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDeta
         wrong("visitorsPerMinute", f"{args.get('visitorsPerMinute')} is not above 0")
     if not 0 <= args.get("drainSeconds", DEFAULT_DRAIN_SECONDS) <= 86400:  # noqa: PLR2004  (named in the docstring)
         wrong("drainSeconds", f"{args.get('drainSeconds')} is not between 0 and 86400 seconds")
+    if not 1 <= args.get("startsAtOnce", DEFAULT_STARTS_AT_ONCE) <= MOST_STARTS_AT_ONCE:
+        wrong("startsAtOnce", f"{args.get('startsAtOnce')} servers; 1 to {MOST_STARTS_AT_ONCE}")
     return errors
 
 
@@ -125,7 +132,8 @@ def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetai
         if times > 1:
             errors.append({"property_path": "nodes", "reason": f"{times} nodes are called {name}; names are unique"})
     taken: dict[tuple[str, int], str] = {}
-    ports: dict[tuple[str, int], str] = {(redirector_engine(args), redirector_port(args)): "the redirector"}
+    front = redirector_engine(args)
+    ports = {(front, port): "the redirector" for port in visitor_ports(args, redirector_port(args))}
     for number, node in enumerate(args["nodes"]):
         path, name = f"nodes[{number}]", node["name"]
         if not NODE_NAME.fullmatch(name) or node_number(name) == 0:
@@ -133,7 +141,7 @@ def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetai
             errors.append({"property_path": f"{path}.name", "reason": reason})
             continue
         engine = engine_of(args, node)
-        place, port = (engine, node_number(name) % places), (engine, node_port(args, node))
+        place = (engine, node_number(name) % places)
         other = taken.setdefault(place, name)
         if (place[1] == 0 and not is_on_ec2(engine)) or other != name:
             reason = (
@@ -142,11 +150,21 @@ def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetai
             errors.append(
                 {"property_path": f"{path}.name", "reason": f"{reason}; take another number or a larger pool"}
             )
-        user = ports.setdefault(port, name)
-        if user != name:
-            reason = f"{port[1]} is the port of {user} on {engine} as well"
-            errors.append({"property_path": f"{path}.port", "reason": reason})
+        for port in visitor_ports(args, node_port(args, node)):
+            user = ports.setdefault((engine, port), name)
+            if user != name:
+                errors.append(_port_taken(path, port, user, engine, acme=not is_local(args)))
     return errors
+
+
+def _port_taken(path: str, port: int, user: str, engine: str, *, acme: bool) -> pulumi.InputPropertyErrorDetails:
+    """The mistake in a node whose port another one has, which nothing but another engine mends where it is `ACME`."""
+    if acme and port == ACME:
+        reason = (
+            f"{engine} has {user}, and Let's Encrypt asks each on port {ACME}; with a domain, each has its own engine"
+        )
+        return {"property_path": f"{path}.engine", "reason": reason}
+    return {"property_path": f"{path}.port", "reason": f"{port} is the port of {user} on {engine} as well"}
 
 
 def _check_addresses(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetails]:
@@ -163,6 +181,12 @@ def _check_addresses(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorD
         elif address is not None and not _is_ipv4(address):
             reason = f"{address!r} is no IPv4 address; write it like 203.0.113.7"
             errors.append({"property_path": f"{path}address", "reason": reason})
+        if is_local(args) and is_elsewhere(engine):
+            domain = args.get("domain", DEFAULT_DOMAIN)
+            reason = (
+                f"{engine} is another machine, and browsers take {domain} for their own; set hubstack:domain to a name"
+            )
+            errors.append({"property_path": f"{path}engine", "reason": reason})
         if is_on_ec2(engine) and port != HTTPS:
             reason = f"{port}: hosts on EC2 let visitors in on {HTTPS} alone; leave it out"
             errors.append({"property_path": f"{path}port", "reason": reason})

@@ -1,12 +1,19 @@
 """What the nodes, the redirector, the engines and the instances of a `TmpnbNodePool` are, everything filled in."""
 
+from collections import Counter
 from collections.abc import Mapping
 
 import pulumi
 
 from components.aws.tmpnb_plan import NodeHost
 from components.docker.overlay import parse_pool
-from components.docker.pool_arguments import (
+from components.docker.pool_preflight import EngineShare
+from components.docker.redirector import PoolNode, RedirectorSettings, redirector_group
+from components.docker.tmpnb_node import node_group
+from components.docker.tmpnb_plan import NodeSettings
+from components.egress import EgressProfile
+from components.pool_arguments import (
+    BURST_AT_REDIRECTOR,
     DEFAULT_BURST,
     DEFAULT_CAPACITY,
     DEFAULT_DOMAIN,
@@ -14,9 +21,14 @@ from components.docker.pool_arguments import (
     DEFAULT_LANDING,
     DEFAULT_PER_MINUTE,
     DEFAULT_POOL,
+    DEFAULT_STARTS_AT_ONCE,
+    HTTPS,
+    RATE_AT_REDIRECTOR,
+    TmpnbNodeArgs,
     TmpnbNodePoolArgs,
     declared_nodes,
     engine_of,
+    has_egress_proxy,
     https_url,
     is_local,
     is_on_ec2,
@@ -26,13 +38,21 @@ from components.docker.pool_arguments import (
     node_type,
     redirector_engine,
     redirector_port,
+    redirector_url,
+    visitor_ports,
 )
-from components.docker.pool_preflight import EngineShare
-from components.docker.redirector import PoolNode, RedirectorSettings
-from components.docker.tmpnb_plan import NodeSettings
-from components.egress import EgressProfile
 from components.quotas import user_quota_document
 from runtime.container_group import GroupSpec
+
+
+def node_capacity(args: TmpnbNodePoolArgs, node: TmpnbNodeArgs) -> int:
+    """Servers that a node may have."""
+    return int(node.get("capacity", args.get("capacity", DEFAULT_CAPACITY)))
+
+
+def default_burst(capacity: int) -> int:
+    """Servers of a node that one address may have where nobody says: half of them, so that others get some as well."""
+    return min(DEFAULT_BURST, max(1, capacity // 2))
 
 
 def node_settings(name: str, args: TmpnbNodePoolArgs) -> list[NodeSettings]:
@@ -45,14 +65,16 @@ def node_settings(name: str, args: TmpnbNodePoolArgs) -> list[NodeSettings]:
             number=node_number(node["name"]),
             url=https_url(f"{node['name']}.{domain}", node_port(args, node)),
             port=node_port(args, node),
-            capacity=int(node.get("capacity", args.get("capacity", DEFAULT_CAPACITY))),
+            capacity=node_capacity(args, node),
             quota=user_quota_document(node_quota(args, node)),
             profile=EgressProfile(args.get("egressProfile", EgressProfile.CLOSED)),
             pool=args.get("addressPool", DEFAULT_POOL),
             landing=args.get("landing", DEFAULT_LANDING),
-            burst=int(args.get("visitorBurst", DEFAULT_BURST)),
+            burst=int(args.get("visitorBurst", default_burst(node_capacity(args, node)))),
             per_minute=float(args.get("visitorsPerMinute", DEFAULT_PER_MINUTE)),
             drain_seconds=int(args.get("drainSeconds", DEFAULT_DRAIN_SECONDS)),
+            starts_at_once=int(args.get("startsAtOnce", DEFAULT_STARTS_AT_ONCE)),
+            redirector=redirector_url(args),
             acme_email="" if is_local(args) else args.get("email", ""),
             domains=tuple(args.get("egressDomains", ())),
             ports=tuple(int(port) for port in args.get("egressPorts", ())),
@@ -65,17 +87,19 @@ def redirector_settings(name: str, args: TmpnbNodePoolArgs, nodes: list[NodeSett
     """What the redirector is; its networks lie in the range of node number 0, which no node has."""
     engine = redirector_engine(args)
     base = parse_pool(args.get("addressPool", DEFAULT_POOL)).network_address
+    declared = declared_nodes(args)
     listed: list[PoolNode] = [{"name": node.name, "url": node.url, "stats": f"{node.url}/api/stats"} for node in nodes]
-    domain, declared = args.get("domain", DEFAULT_DOMAIN), declared_nodes(args)
     return RedirectorSettings(
         stack=name,
-        domain=domain,
+        domain=args.get("domain", DEFAULT_DOMAIN),
         port=redirector_port(args),
         subnet=f"{base}/25",
         nodes=listed,
         own_certificate=is_local(args),
         acme_email="" if is_local(args) else args.get("email", ""),
-        names_on_host=[f"{node.name}.{domain}" for node in nodes if engine_of(args, declared[node.name]) == engine],
+        nodes_on_host=[node.name for node in nodes if engine_of(args, declared[node.name]) == engine],
+        burst=BURST_AT_REDIRECTOR * int(args.get("visitorBurst", DEFAULT_BURST)),
+        per_minute=RATE_AT_REDIRECTOR * float(args.get("visitorsPerMinute", DEFAULT_PER_MINUTE)),
     )
 
 
@@ -83,22 +107,46 @@ def engine_shares(name: str, args: TmpnbNodePoolArgs) -> list[EngineShare]:
     """What the pool wants of each engine that is there already, for `require_engines`."""
     redirector = redirector_engine(args)
     nodes: dict[str, list[NodeSettings]] = {redirector: []}
-    ports: dict[str, list[int]] = {redirector: [redirector_port(args)]}
+    ports: dict[str, list[int]] = {redirector: [*visitor_ports(args, redirector_port(args))]}
     images: dict[str, list[str]] = {redirector: [image] if (image := args.get("redirectorImage", "")) else []}
-    declared = declared_nodes(args)
-    for node in node_settings(name, args):
+    settings, declared = node_settings(name, args), declared_nodes(args)
+    front = redirector_group(redirector_settings(name, args, settings))
+    platform = Counter({redirector: group_bytes(front)})
+    for node in settings:
         engine = engine_of(args, declared[node.name])
+        if is_on_ec2(engine):
+            continue
         nodes.setdefault(engine, []).append(node)
-        ports.setdefault(engine, []).extend([node.port, node.admin_port])
+        platform[engine] += group_bytes(node_group(node))
+        ports.setdefault(engine, []).extend([*visitor_ports(args, node.port), node.admin_port])
         given = [args.get("nodeImage", ""), declared[node.name].get("image") or args.get("notebookImage", "")]
         given += [args.get("egressProxyImage", "")] if node.has_egress_proxy else []
         images.setdefault(engine, []).extend(image for image in given if image)
     pool = args.get("addressPool", DEFAULT_POOL)
     return [
-        EngineShare(engine, name, there, tuple(ports[engine]), tuple(sorted(set(images[engine]))), pool)
+        EngineShare(
+            engine, name, there, tuple(ports[engine]), tuple(sorted(set(images[engine]))), pool, platform[engine]
+        )
         for engine, there in sorted(nodes.items())
         if not is_on_ec2(engine)
     ]
+
+
+def group_bytes(group: GroupSpec) -> int:
+    """Memory that a group's containers may take together."""
+    return sum(container["memory_bytes"] for container in group["containers"].values())
+
+
+def engines_asked(args: TmpnbNodePoolArgs) -> list[tuple[str, int]]:
+    """Address and port of the nodes on engines that a redirector on EC2 asks elsewhere than at the port of HTTPS."""
+    if not is_on_ec2(redirector_engine(args)):
+        return []
+    elsewhere = {
+        (node.get("address", ""), node_port(args, node))
+        for node in args["nodes"]
+        if not is_on_ec2(engine_of(args, node))
+    }
+    return sorted((address, port) for address, port in elsewhere if port != HTTPS)
 
 
 def hosted_nodes(args: TmpnbNodePoolArgs) -> list[NodeHost]:
@@ -113,11 +161,29 @@ def hosted_nodes(args: TmpnbNodePoolArgs) -> list[NodeHost]:
                 name=node["name"],
                 type_path=f"{path}.instanceType" if "instanceType" in node else "workerType",
                 instance_type=node_type(args, node),
-                servers=int(node.get("capacity", args.get("capacity", DEFAULT_CAPACITY))),
+                servers=node_capacity(args, node),
                 memory=node_quota(args, node).get("memory", ""),
                 capacity_path=f"{path}.capacity" if "capacity" in node else "capacity",
             )
         )
+    return found
+
+
+def hosted_images(args: TmpnbNodePoolArgs) -> dict[str, str]:
+    """The images that hosts on EC2 pull, by the argument that names each."""
+    found: dict[str, str] = {}
+    if is_on_ec2(redirector_engine(args)):
+        found["redirectorImage"] = args.get("redirectorImage", "")
+    for number, node in enumerate(args["nodes"]):
+        if not is_on_ec2(engine_of(args, node)):
+            continue
+        found["nodeImage"] = args.get("nodeImage", "")
+        if "image" in node:
+            found[f"nodes[{number}].image"] = node["image"]
+        else:
+            found["notebookImage"] = args.get("notebookImage", "")
+        if has_egress_proxy(args):
+            found["egressProxyImage"] = args.get("egressProxyImage", "")
     return found
 
 
