@@ -11,13 +11,17 @@ import yaml
 from components.kubernetes.images import image_mistake
 from components.kubernetes.labels import labels
 from components.kubernetes.operator_access import RBAC_GROUP
+from runtime.notebook_operator import status
 from runtime.notebook_operator.names import DELETE_NAMESPACE
 
 DEFINITIONS = Path(__file__).parents[2] / "runtime" / "notebook_operator" / "crds"
 """The CustomResourceDefinitions, which the operator ships."""
 
-READY = {"pulumi.com/waitFor": "condition=Ready"}
+READY = {"pulumi.com/waitFor": f"condition={status.READY}"}
 """Annotation by which an update waits until the operator has done its work."""
+
+SETTLED = {"pulumi.com/waitFor": f"condition={status.SETTLED}"}
+"""Annotation by which an update waits until a notebook answers or stands still: one that is stopped never gets ready."""
 
 LONGEST_NOTEBOOK_NAME = 52
 """Characters; a StatefulSet's pods carry the name with a hash of 11 in a label, which holds 63."""
@@ -77,7 +81,7 @@ def profile(stack: str, namespace: str, owner: str, *, keep: bool) -> Manifest:
 
 
 def notebook(stack: str, namespace: str, pod: NotebookPod, *, wait: bool) -> Manifest:
-    """A Notebook in a profile's namespace; with `wait`, an update ends when its page answers."""
+    """A Notebook in a profile's namespace; with `wait`, an update ends when its page answers, or it is stopped."""
     container = {"name": pod["name"], "image": pod["image"], "resources": pod["resources"]}
     return {
         "apiVersion": "kubeflow.org/v1",
@@ -86,7 +90,7 @@ def notebook(stack: str, namespace: str, pod: NotebookPod, *, wait: bool) -> Man
             "name": pod["name"],
             "namespace": namespace,
             "labels": labels(stack, "notebook"),
-            "annotations": READY if wait else {"pulumi.com/skipAwait": "true"},
+            "annotations": SETTLED if wait else {"pulumi.com/skipAwait": "true"},
         },
         "spec": {"template": {"spec": {"containers": [container]}}},
     }

@@ -30,10 +30,16 @@ _LIMITS = {"cpu": "500m", "memory": "192Mi", "ephemeral-storage": "64Mi"}
 Spec = dict[str, Any]
 
 
-def deployment_spec(stack: str, image: str, settings: str) -> Spec:
+def deployment_spec(stack: str, image: str, settings: str, pull_secrets: Sequence[str] = ()) -> Spec:
     """The Deployment's spec; other settings start a new pod.
 
     There is never a second pod beside the first: two operators would answer the same event.
+
+    Args:
+        stack: value of the label `hubstack.stack`.
+        image: the operator's image.
+        settings: content of its settings' file.
+        pull_secrets: Secrets of its namespace with credentials of the image's registry.
     """
     # A busy node takes longer than Kubernetes' second; an operator that works through many notebooks is ready, too.
     probe = {"httpGet": {"path": "/healthz", "port": "health"}, "timeoutSeconds": 5}
@@ -58,6 +64,8 @@ def deployment_spec(stack: str, image: str, settings: str) -> Spec:
         {"name": "settings", "configMap": {"name": OPERATOR}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
     ]
+    if pull_secrets:
+        pod["imagePullSecrets"] = [{"name": secret} for secret in pull_secrets]
     checksum = hashlib.sha256(settings.encode()).hexdigest()
     return {
         "replicas": 1,

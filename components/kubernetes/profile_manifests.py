@@ -12,6 +12,7 @@ from components.kubernetes.isolation import (
 )
 from components.kubernetes.labels import labels
 from components.kubernetes.operator_access import RBAC_GROUP
+from components.kubernetes.quantities import count_quantity
 from components.kubernetes.tenancy import limit_range_spec, pod_security_labels, resource_quota_spec, user_resources
 from components.quotas import UserQuota
 from runtime.notebook_operator.access import EDIT_ROLE, VIEW_ROLE
@@ -21,6 +22,9 @@ NOTEBOOK_PORT = 8888
 
 PROFILE_ROLE = "profile"
 """Value of the label `hubstack.role` of every profile's namespace."""
+
+SPARE_SECRETS = 10
+"""Secrets of a profile's namespace beside one for each notebook: what an administrator puts there."""
 
 Manifest = dict[str, Any]
 
@@ -36,6 +40,8 @@ class ProfilePlan(TypedDict):
     """Most notebooks of one user, stopped ones included."""
     hard: Mapping[str, str]
     """Limits of the namespace that take the place of computed ones."""
+    pullSecrets: int
+    """How many Secrets with credentials of registries are copied into the namespace."""
     egress: EgressRules
     """What notebooks may reach."""
     proxy: PodTarget | None
@@ -87,11 +93,12 @@ def profile_manifests(plan: ProfilePlan) -> list[Manifest]:
 def profile_quota(plan: ProfilePlan) -> Manifest:
     """The namespace's limits: those of one notebook times the most that a user may have.
 
-    Notebooks are counted by their Services, which stopped ones have, too. A count of `notebooks.kubeflow.org` itself would
+    Notebooks are counted by their Services and Secrets, which stopped ones have, too. A count of `notebooks.kubeflow.org` itself would
     refuse every notebook for the minutes that Kubernetes takes to learn of a new kind.
     """
     spec = resource_quota_spec(plan["userQuota"], {"servers": plan["notebooks"]}, persistent_home=True)
-    return {"hard": {**spec["hard"], **plan["hard"]}}
+    secrets = {"secrets": count_quantity(plan["notebooks"] + plan["pullSecrets"] + SPARE_SECRETS)}
+    return {"hard": {**spec["hard"], **secrets, **plan["hard"]}}
 
 
 def profile_limits(user: UserQuota) -> Manifest:

@@ -1,7 +1,8 @@
 """What the operator may do: plain rules, from which the stack makes its roles. It holds nothing else.
 
 `CLUSTER_RULES` are for the whole cluster: reading what it watches, and making namespaces. All that it changes inside a
-namespace, and every Secret, it reaches by `TENANT_RULES` alone, which it binds to itself in the namespaces of profiles.
+namespace, and every Secret, it reaches by `TENANT_RULES` alone, which it binds to itself in the namespaces of profiles. That it
+binds itself nowhere else, no rule can say: the stack's admission policies do (`components/kubernetes/operator_admission.py`).
 """
 
 TENANT_ROLE = "hubstack-notebook-operator-tenant"
@@ -22,7 +23,7 @@ CLUSTER_RULES: list[dict[str, list[str]]] = [
     {"apiGroups": ["kubeflow.org"], "resources": ["notebooks"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": ["kubeflow.org"], "resources": ["profiles"], "verbs": ["get", "list", "watch", "create"]},
     {"apiGroups": ["kubeflow.org"], "resources": ["notebooks/status", "profiles/status"], "verbs": ["patch"]},
-    {"apiGroups": ["hubstack.io"], "resources": ["notebookrequests"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["hubstack.io"], "resources": ["notebookrequests"], "verbs": ["get", "list", "watch", "delete"]},
     {"apiGroups": ["hubstack.io"], "resources": ["notebookrequests/status"], "verbs": ["patch"]},
     # The children of notebooks, to see what is changed or deleted by hand.
     {

@@ -1,5 +1,6 @@
 """Asking a notebook's server whether somebody uses it."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
@@ -31,14 +32,20 @@ async def read_report(client: httpx2.AsyncClient, address: str, token: str) -> R
 
 
 async def _get(client: httpx2.AsyncClient, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """A user's program answers: it may send anything, and as much as it likes."""
+    """A user's program answers: it may send anything, as much as it likes, and as slowly."""
     answer = b""
     try:
-        async with client.stream("GET", url, headers=dict(headers)) as response:
+        # The client's own limit is for each byte that comes.
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            client.stream("GET", url, headers=dict(headers)) as response,
+        ):
             async for part in response.aiter_bytes():
                 answer += part
                 if len(answer) > LARGEST_ANSWER_BYTES:
                     raise UnreadableError("its answer has no end")
             return response.status_code, answer
+    except TimeoutError as error:
+        raise UnreadableError(f"its answer takes longer than {TIMEOUT_SECONDS:.0f} s") from error
     except httpx2.HTTPError as error:
         raise UnreadableError(f"it cannot be reached: {type(error).__name__}") from error

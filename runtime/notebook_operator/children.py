@@ -183,22 +183,58 @@ def _mapping(notebook: Notebook, settings: Settings) -> dict[str, Any]:
     }
 
 
-def belongs(child: Mapping[str, Any], notebook: Notebook, settings: Settings) -> bool:
+def belongs(child: Mapping[str, Any], name: str, uid: str, settings: Settings) -> bool:
     """Whether an object that has a child's name is the notebook's: made for it, or left behind by one of its name.
+
+    Args:
+        child: the object.
+        name: the notebook's name.
+        uid: the notebook's uid.
+        settings: the stack's.
 
     Raises:
         StaleChildError: it is one of a notebook of this name that was deleted, and goes with that.
     """
     metadata = child["metadata"]
-    controllers = [owner for owner in metadata.get("ownerReferences") or [] if owner.get("controller")]
-    if controllers:
-        if controllers[0]["uid"] == notebook.uid:
-            return True
-        if controllers[0]["kind"] == "Notebook" and controllers[0]["name"] == notebook.name:
-            raise StaleChildError(f"{child['kind']} {metadata['name']} of a deleted notebook is not gone yet")
-        return False
-    labels = metadata.get("labels") or {}
-    return labels.get(names.NOTEBOOK_NAME) == notebook.name and labels.get(names.STACK) == settings.stack
+    controller = _controller(child)
+    if controller is None:
+        return is_orphan(child, name, settings)
+    if controller["uid"] == uid:
+        return True
+    if controller["kind"] == "Notebook" and controller["name"] == name:
+        raise StaleChildError(f"{child['kind']} {metadata['name']} of a deleted notebook is not gone yet")
+    return False
+
+
+def is_orphan(child: Mapping[str, Any], name: str, settings: Settings) -> bool:
+    """Whether an object was made for a notebook of this name, and has no owner since that was deleted without it."""
+    labels = child["metadata"].get("labels") or {}
+    return (
+        _controller(child) is None
+        and labels.get(names.NOTEBOOK_NAME) == name
+        and labels.get(names.STACK) == settings.stack
+    )
+
+
+def claim_ownership(held: Mapping[str, Any], notebook: Notebook, settings: Settings) -> None:
+    """Make sure that an object that has a child's name may be taken for the notebook's.
+
+    Raises:
+        ForeignChildError: it is somebody else's.
+        StaleChildError: it is a deleted notebook's.
+    """
+    if not belongs(held, notebook.name, notebook.uid, settings):
+        kind, name = held["kind"], held["metadata"]["name"]
+        raise ForeignChildError(f"there is a {kind} {name} already, which is not the notebook's; rename one of them")
+
+
+def _controller(child: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    owners = child["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+class ForeignChildError(Exception):
+    """A name that a notebook needs belongs to something else."""
 
 
 class StaleChildError(Exception):

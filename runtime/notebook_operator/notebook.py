@@ -12,8 +12,16 @@ from runtime.notebook_operator.settings import Settings
 DEFAULT_HOME = "/home/jovyan"
 DEFAULT_PORT = 8888
 DEFAULT_ID = "-1"
+MOST_DIGITS = 10
 LONGEST_NAME = 52
 """A StatefulSet's pods carry its name and a hash in a label of at most 63 characters."""
+
+_URL_PATH = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]*")
+"""A path of a URL (RFC 3986, 3.3); Envoy takes no route with a control character in one."""
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""A token of HTTP (RFC 9110, 5.6.2)."""
+_HEADER_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff%]*")
+"""No control character and no half of a character; Envoy reads `%` as the mark of a variable."""
 
 
 class InvalidNotebookError(ValueError):
@@ -36,7 +44,7 @@ class Notebook:
     @property
     def prefix(self) -> str:
         """Path that the notebook has to itself, without a slash at its end."""
-        return f"{self.base_path}/{self.namespace}/{self.name}"
+        return route_prefix(self.base_path, self.namespace, self.name)
 
     @property
     def pod(self) -> str:
@@ -46,7 +54,7 @@ class Notebook:
     @property
     def secret(self) -> str:
         """Name of the Secret that holds its token."""
-        return f"{self.name}-token"
+        return secret_name(self.name)
 
     @property
     def container(self) -> Mapping[str, Any]:
@@ -60,17 +68,6 @@ class Notebook:
         return ports[0].get("containerPort", DEFAULT_PORT)
 
     @property
-    def stopped(self) -> bool:
-        """Whether it is to stand still."""
-        return names.STOPPED in self.annotations
-
-    @property
-    def culled(self) -> str | None:
-        """Why the operator stopped it; None if it runs or was stopped by hand."""
-        moment, _, reason = self.annotations.get(names.CULLED, "").partition(" ")
-        return reason if reason and moment == self.annotations.get(names.STOPPED) else None
-
-    @property
     def user_id(self) -> int | None:
         """Uid that the annotation asks for."""
         return self._id(names.USER_ID)
@@ -79,16 +76,6 @@ class Notebook:
     def group_id(self) -> int | None:
         """Group that the annotation asks for."""
         return self._id(names.GROUP_ID)
-
-    @property
-    def time_to_live(self) -> int | None:
-        """Seconds without activity after which it is stopped, if it says so itself."""
-        text = self.annotations.get(names.TIME_TO_LIVE)
-        if text is None:
-            return self.template.get("ttlSecondsAfterFinished")
-        if not text.isdecimal() or int(text) == 0:
-            raise InvalidNotebookError(f"annotation {names.TIME_TO_LIVE} must be a number of seconds, not {text!r}")
-        return int(text)
 
     @property
     def home_path(self) -> str | None:
@@ -104,8 +91,8 @@ class Notebook:
     def rewrite_path(self) -> str | None:
         """Path that the server gets instead of the notebook's own."""
         path = self.annotations.get(names.REWRITE_PATH)
-        if path is not None and not path.startswith("/"):
-            raise InvalidNotebookError(f"annotation {names.REWRITE_PATH} must be an absolute path, not {path!r}")
+        if path is not None and not _URL_PATH.fullmatch(path):
+            raise InvalidNotebookError(f"annotation {names.REWRITE_PATH} must be an absolute path, not {path[:80]!r}")
         return path
 
     @property
@@ -114,11 +101,16 @@ class Notebook:
         text = self.annotations.get(names.REQUEST_HEADERS) or "{}"
         try:
             headers: Any = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             headers = None
         if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):  # pyright: ignore[reportUnknownVariableType]
             raise InvalidNotebookError(f"annotation {names.REQUEST_HEADERS} must be a JSON object of texts")
-        return headers  # pyright: ignore[reportUnknownVariableType]
+        given: Mapping[str, str] = headers
+        for name, value in given.items():
+            mistake = header_mistake(name, value)
+            if mistake:
+                raise InvalidNotebookError(f"annotation {names.REQUEST_HEADERS}: {mistake}")
+        return given
 
     def starts_jupyter(self, settings: Settings) -> bool:
         """Whether JupyterLab is started in its image, which says nothing of the base URL by itself.
@@ -138,17 +130,72 @@ class Notebook:
         """Where a browser finds it."""
         return f"https://{settings.domain}{self.prefix}/"
 
-    def idle_seconds(self, settings: Settings) -> int:
-        """How long it may be without activity: what it says itself, at most what the platform allows."""
-        return min(self.time_to_live or settings.notebook.idleSeconds, settings.notebook.idleSeconds)
-
     def _id(self, annotation: str) -> int | None:
         text = self.annotations.get(annotation, DEFAULT_ID)
         if text == DEFAULT_ID:
             return None
-        if not text.isdecimal():
-            raise InvalidNotebookError(f"annotation {annotation} must be a number or {DEFAULT_ID}, not {text!r}")
+        if not _is_number(text):
+            raise InvalidNotebookError(f"annotation {annotation} must be a number or {DEFAULT_ID}, not {text[:40]!r}")
         return int(text)
+
+
+def header_mistake(name: str, value: str) -> str | None:
+    """Why a gateway could not set a header; None if it can.
+
+    One gateway serves all users, and Envoy takes no further change of any route while its configuration holds one such header.
+    """
+    if not _HEADER_NAME.fullmatch(name):
+        return f"{name[:40]!r} is no name of a header"
+    if name.lower() == "host":
+        return f"{name} is not for a route to set"
+    if not _HEADER_TEXT.fullmatch(value):
+        return f"the value of {name[:40]} must have no control character and no '%'"
+    return None
+
+
+def secret_name(name: str) -> str:
+    """Name of the Secret that holds the token of the notebook that is called `name`."""
+    return f"{name}-token"
+
+
+def route_prefix(base_path: str, namespace: str, name: str) -> str:
+    """Path that a notebook has to itself, without a slash at its end."""
+    return f"{base_path}/{namespace}/{name}"
+
+
+def time_to_live(annotations: Mapping[str, str], template: Mapping[str, Any]) -> int | None:
+    """Seconds without activity after which a notebook is stopped, if it says so itself.
+
+    Raises:
+        InvalidNotebookError: what it says is no such number.
+    """
+    text = annotations.get(names.TIME_TO_LIVE)
+    if text is None:
+        seconds = template.get("ttlSecondsAfterFinished")
+        if seconds is not None and (not isinstance(seconds, int) or seconds <= 0):
+            raise InvalidNotebookError(f"ttlSecondsAfterFinished must be a number of seconds, not {seconds!r}")
+        return seconds
+    if not _is_number(text) or int(text) == 0:
+        raise InvalidNotebookError(f"annotation {names.TIME_TO_LIVE} must be a number of seconds, not {text[:40]!r}")
+    return int(text)
+
+
+def idle_seconds(body: Mapping[str, Any], settings: Settings) -> int:
+    """How long a Notebook may be without activity: what it says itself, at most what the platform allows.
+
+    One that says what makes no sense says nothing.
+    """
+    most = settings.notebook.idleSeconds
+    try:
+        own = time_to_live(body["metadata"].get("annotations") or {}, body["spec"]["template"]["spec"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        own = None
+    return min(own or most, most)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is one of digits that a number of the API can have."""
+    return text.isdecimal() and len(text) <= MOST_DIGITS
 
 
 def parse_notebook(body: Mapping[str, Any], settings: Settings) -> Notebook:
@@ -177,6 +224,7 @@ def parse_notebook(body: Mapping[str, Any], settings: Settings) -> Notebook:
     if "image" not in notebook.container:
         raise InvalidNotebookError("spec.template.spec.containers[0].image is missing")
     # Every annotation is read once, so that a mistake is told before anything is made.
-    _ = (notebook.user_id, notebook.group_id, notebook.time_to_live, notebook.home_path)
+    _ = (notebook.user_id, notebook.group_id, notebook.home_path)
+    _ = time_to_live(notebook.annotations, notebook.template)
     _ = (notebook.rewrite_path, notebook.request_headers, notebook.starts_jupyter(settings))
     return notebook

@@ -16,10 +16,13 @@ from runtime.notebook_operator.profiles import Profiles, of_other_stack
 from runtime.notebook_operator.queue import WorkQueue
 from runtime.notebook_operator.requests import Requests
 from runtime.notebook_operator.settings import RouteKind, Settings
-from runtime.notebook_operator.store import Key, Store, key_of
+from runtime.notebook_operator.store import Key, Store, key_of, shorten
 
 WORKERS = 24
 """How many objects are looked at at once; a look mostly waits for the API server or a notebook's server."""
+
+LISTED_AT_ONCE = 2
+"""How many objects of a kind are read at once when all are: 1.5 MB of a user's may become 30 MB of small Python objects."""
 
 log = logging.getLogger(__name__)
 
@@ -97,12 +100,22 @@ class Operator:
                 self.queue.add(key_of(request))
 
     async def _look(self, key: Key) -> float | None:
-        kind, namespace, name = key
-        place = name if kind == "Profile" else namespace
-        concerned = (key, ("Profile", "", place), ("Namespace", "", place))
-        if any(of_other_stack(self.store.get(*each), self.settings) for each in concerned):
+        if not is_own(key, self.store, self.settings):
             return None
-        return await self._parts[kind].look(key)
+        return await self._parts[key[0]].look(key)
+
+
+def is_own(key: Key, store: Store, settings: Settings) -> bool:
+    """Whether an object is this stack's to look after.
+
+    A notebook is its namespace's stack's: its own labels are its user's, who could end all limits by one.
+    """
+    kind, namespace, name = key
+    place = name if kind == "Profile" else namespace
+    concerned: list[Key] = [("Profile", "", place), ("Namespace", "", place)]
+    if kind == "NotebookRequest":
+        concerned = [key]
+    return not any(of_other_stack(store.get(*each), settings) for each in concerned)
 
 
 def watched(settings: Settings) -> dict[str, str]:
@@ -137,6 +150,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
         settings.posting.enabled = False
         settings.peering.standalone = True
         settings.queueing.idle_timeout = 1.0
+        settings.watching.chunk_size = LISTED_AT_ONCE
         for kind, labels in selectors.items():
             if labels:
                 where = KINDS[kind]
@@ -164,6 +178,8 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
 
 def _watch(operator: Operator, kind: str, registry: kopf.OperatorRegistry) -> None:
     async def keep(body: kopf.Body, **_: Any) -> None:
+        # The framework holds every object until all are listed.
+        shorten(body)
         operator.store.put(dict(body))
 
     async def hear(body: kopf.Body, type: str | None, **_: Any) -> None:  # noqa: A002  (the framework's name)

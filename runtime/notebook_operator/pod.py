@@ -12,6 +12,10 @@ DEFAULT_USER_ID = 1000
 DEFAULT_FILE_GROUP = 100
 DEFAULT_SERVICE_ACCOUNT = "default-editor"
 HOME_VOLUME = "home"
+HOME_SUFFIX = "-home"
+"""What the name of a home that is made has after its notebook's."""
+MOST_SECONDS_TO_END = 30
+"""Longest that a pod that is stopped may go on; Kubernetes' own default."""
 NO_NAMES: dict[str, Any] = {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["127.0.0.1"]}}
 """Where no policy lets a name server be asked: a look-up fails at once and does not hold a thread until it is given up."""
 NOT_COPIED = ("kubectl", "notebook", "kubeflow-resource-stopped", "pulumi.com")
@@ -68,11 +72,11 @@ def home_claim_name(notebook: Notebook, settings: Settings) -> tuple[str, bool] 
     adopted = notebook.annotations.get(names.HOME_CLAIM)
     if adopted:
         return adopted, False
-    return (f"{notebook.name}-home", True) if settings.notebook.homeBytes else None
+    return (f"{notebook.name}{HOME_SUFFIX}", True) if settings.notebook.homeBytes else None
 
 
 def pod_spec(notebook: Notebook, settings: Settings) -> dict[str, Any]:
-    """The pod: the user's template wins wherever it says anything."""
+    """The pod: the user's template wins wherever it says anything, but for how long it may take to end."""
     spec = {key: value for key, value in notebook.template.items() if key != "ttlSecondsAfterFinished"}
     first, *others = notebook.template["containers"]
     container = _secured(_server(first, notebook, settings))
@@ -89,12 +93,19 @@ def pod_spec(notebook: Notebook, settings: Settings) -> dict[str, Any]:
         spec["initContainers"] = [_secured(initial) for initial in spec["initContainers"]]
     if volumes:
         spec["volumes"] = volumes
+    grace = spec.get("terminationGracePeriodSeconds")
+    if grace is not None:
+        spec["terminationGracePeriodSeconds"] = min(grace, MOST_SECONDS_TO_END)
     spec.setdefault("serviceAccountName", DEFAULT_SERVICE_ACCOUNT)
     spec.setdefault("automountServiceAccountToken", False)
     # A Service called `jupyter` would set JUPYTER_PORT to an address.
     spec.setdefault("enableServiceLinks", False)
     if not settings.notebook.resolvesNames and not spec.keys() & NO_NAMES.keys():
         spec |= NO_NAMES
+    if settings.notebook.nodeSelector:
+        spec.setdefault("nodeSelector", dict(settings.notebook.nodeSelector))
+    if settings.notebook.tolerations:
+        spec.setdefault("tolerations", [*settings.notebook.tolerations])
     spec["securityContext"] = _pod_security(spec.get("securityContext") or {}, notebook)
     return spec
 

@@ -10,6 +10,7 @@ from lightkube.core.exceptions import ApiError
 
 from runtime.notebook_operator import access, names, status
 from runtime.notebook_operator.cluster import FORBIDDEN, Cluster, Object, Verdict, verdict
+from runtime.notebook_operator.pull_secrets import copy_pull_secrets
 from runtime.notebook_operator.settings import PROFILE_KINDS, Settings
 from runtime.notebook_operator.store import Key, Store, key_of
 
@@ -81,12 +82,14 @@ def furniture(profile: Object, settings: Settings) -> list[dict[str, Any]]:
     binding = _binding("namespaceAdmin", access.ADMIN_ROLE, owner)
     binding["metadata"]["annotations"] = {"role": "admin", "user": owner["name"]}
     binding["metadata"]["ownerReferences"] = [_owner_reference(profile)]
+    pulled = settings.profile.imagePullSecrets
     accounts = [
         {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
             "metadata": {"name": name},
             "automountServiceAccountToken": False,
+            **({"imagePullSecrets": [{"name": secret} for secret in pulled]} if pulled else {}),
         }
         for name in ("default-editor", "default-viewer")
     ]
@@ -172,9 +175,14 @@ class Profiles:
         Raises:
             ApiError: the API server could not do it this time.
         """
-        profile = self._store.get(*key)
+        held = self._store.get(*key)
+        profile = await self._cluster.get(*key) if held else None
+        if held and profile is None:
+            # A watch that was cut off does not tell what was deleted meanwhile.
+            self._store.drop(held)
         if profile is None or profile["metadata"].get("deletionTimestamp"):
             return None
+        self._store.put(profile)
         namespace = await self._cluster.get("Namespace", "", key[2])
         if of_other_stack(namespace, self._settings):
             return None
@@ -207,6 +215,7 @@ class Profiles:
         if held is None or not self._cluster.in_sync(binding, held):
             await self._cluster.apply(binding)
         present = await self._present(name)
+        await copy_pull_secrets(self._cluster, name, self._settings)
         things = furniture(profile, self._settings)
         await asyncio.gather(
             *(

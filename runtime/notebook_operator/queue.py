@@ -8,6 +8,9 @@ from runtime.notebook_operator.store import Key
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_LOOK_SECONDS = 60.0
+"""Longest that a look may take: several times what one takes of an API server that is busy. A worker is never lost for
+good to one that hangs."""
 
 log = logging.getLogger(__name__)
 
@@ -15,19 +18,24 @@ log = logging.getLogger(__name__)
 class WorkQueue:
     """Keys, each looked at by one worker at a time, and again if it was named meanwhile.
 
-    A key whose look failed comes again after a pause that doubles; one that asks for a later look comes then.
+    A key whose look failed or took too long comes again after a pause that doubles; one that asks for a later look comes
+    then.
     """
 
-    def __init__(self, look: Callable[[Key], Awaitable[float | None]], workers: int) -> None:
+    def __init__(
+        self, look: Callable[[Key], Awaitable[float | None]], workers: int, longest: float = LONGEST_LOOK_SECONDS
+    ) -> None:
         """Describe the queue.
 
         Args:
             look: brings what a key names nearer to what it should be; returns the seconds until it wants to be called again
                 without a cause, None for never.
             workers: how many keys are looked at at once.
+            longest: seconds after which a look is given up, to be repeated.
         """
         self._look = look
         self._workers = workers
+        self._longest = longest
         self._ready: asyncio.Queue[Key] = asyncio.Queue()
         self._waiting: set[Key] = set()
         self._busy: set[Key] = set()
@@ -81,12 +89,15 @@ class WorkQueue:
                 self.add(key)
 
     async def _step(self, key: Key) -> None:
+        limit = asyncio.timeout(self._longest)
         try:
-            later = await self._look(key)
+            async with limit:
+                later = await self._look(key)
         except Exception as error:  # noqa: BLE001  (whatever it is, the other keys go on)
+            what = f"not done after {self._longest:.0f} s" if limit.expired() else str(error) or repr(error)
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             later = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (failures - 1))
-            log.warning("%s %s/%s: %s; again in %.1f s", *key, error or repr(error), later)
+            log.warning("%s %s/%s: %s; again in %.1f s", *key, what, later)
         else:
             self._failures.pop(key, None)
         if later is None:

@@ -1,7 +1,11 @@
-"""Requests: a user's notebook in the user's own namespace, which is made with the first."""
+"""Requests: a user's notebook in the user's own namespace, which is made with the first.
+
+Whoever may make requests may not read them, because a request may hold what is its user's own. What came of one is told by an
+event in the user's namespace, and the request goes.
+"""
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from lightkube.core.exceptions import ApiError
@@ -10,11 +14,19 @@ from runtime.notebook_operator import names, status
 from runtime.notebook_operator.cluster import CONFLICT, Cluster, Object, Verdict, verdict
 from runtime.notebook_operator.profiles import RBAC_GROUP, is_own
 from runtime.notebook_operator.settings import Settings
-from runtime.notebook_operator.store import Key, Store
+from runtime.notebook_operator.store import Key, Store, excess
 
-ASK_AGAIN_SECONDS = 30.0
 SERVED = frozenset({"Made", "Exists"})
 """Reasons of a request that is done."""
+REFUSED = "Refused"
+"""Reason of a request that nothing comes of; it is not tried again."""
+KEPT_SECONDS = 300.0
+"""How long a finished request stays, for who administers the cluster and for programs that wait for it."""
+LONGEST_SECONDS = 3600.0
+"""How old a request gets before it is given up."""
+MOST_REQUESTS = 20
+"""Requests that a user has at once, finished ones included; the oldest finished ones go first."""
+TOO_MANY = "TooManyRequests"
 
 
 def profile_of(user: str, profiles: Iterable[Object]) -> Object | None:
@@ -59,6 +71,33 @@ def requested_notebook(request: Object, namespace: str, settings: Settings) -> d
     }
 
 
+def surplus(requests: Iterable[Object], most: int = MOST_REQUESTS) -> list[Object]:
+    """Those of a user's requests that are too many: finished ones, the oldest first, then the newest of the others."""
+    ages = sorted(requests, key=lambda each: (each["metadata"]["creationTimestamp"], each["metadata"]["name"]))
+    done = [each for each in ages if finished(each)]
+    left = [each for each in ages if not finished(each)]
+    return [*done, *reversed(left)][: max(len(ages) - most, 0)]
+
+
+def finished(request: Object) -> datetime | None:
+    """When a request was served or refused; None before."""
+    state = request.get("status") or {}
+    if "finished" in state:
+        return status.parse_timestamp(state["finished"])
+    # One that was served before the time was written down.
+    return _made(request) if status.reason_of(state) in SERVED else None
+
+
+def _made(thing: Object) -> datetime:
+    return status.parse_timestamp(thing["metadata"]["creationTimestamp"])
+
+
+def event_subject(request: Object, namespace: str) -> Object:
+    """What an event about a request is about, where its user may read it: the notebook that it asks for."""
+    metadata = {"name": request["spec"]["name"], "namespace": namespace, "uid": request["metadata"]["uid"]}
+    return {"apiVersion": "kubeflow.org/v1", "kind": "Notebook", "metadata": metadata}
+
+
 class Requests:
     """Serves each request once."""
 
@@ -85,8 +124,46 @@ class Requests:
         request = self._store.get(*key)
         if request is None or request["metadata"].get("deletionTimestamp"):
             return None
-        if status.reason_of(request.get("status") or {}) in SERVED:
+        if await self._thin_out(request):
             return None
+        ended = finished(request)
+        if ended:
+            return await self._clear(request, ended + timedelta(seconds=KEPT_SECONDS))
+        if self._clock() - _made(request) > timedelta(seconds=LONGEST_SECONDS):
+            because = (request.get("status") or {}).get("conditions") or [{}]
+            message = f"it was not served within an hour: {because[0].get('message', 'the cluster did not take it')}"
+            return await self._tell(request, reason=REFUSED, message=message)
+        return await self._serve(request)
+
+    async def _thin_out(self, request: Object) -> bool:
+        """Delete what the user has too much of, and say whether the request is of it."""
+        user = request["spec"]["user"]
+        found = surplus(each for each in self._store.of("NotebookRequest") if each["spec"]["user"] == user)
+        for each in found:
+            await self._delete(each)
+        profile = profile_of(user, self._store.of("Profile"))
+        if profile and any(not finished(each) for each in found):
+            # One event for however many: it has the same name until it is gone.
+            about = {**profile, "metadata": {**profile["metadata"], "namespace": profile["metadata"]["name"]}}
+            message = f"more than {MOST_REQUESTS} requests at once; the newest are deleted"
+            event = status.event(
+                about=about, type_="Warning", reason=TOO_MANY, message=message, since="", now=self._clock()
+            )
+            await self._cluster.tell(event)
+        return any(each["metadata"]["uid"] == request["metadata"]["uid"] for each in found)
+
+    async def _clear(self, request: Object, due: datetime) -> float | None:
+        left = (due - self._clock()).total_seconds()
+        if left > 0:
+            return left
+        await self._delete(request)
+        return None
+
+    async def _delete(self, request: Object) -> None:
+        await self._cluster.delete("NotebookRequest", "", request["metadata"]["name"])
+        self._store.drop(request)
+
+    async def _serve(self, request: Object) -> float | None:
         user = request["spec"]["user"]
         profile = profile_of(user, self._store.of("Profile"))
         if profile is None:
@@ -95,8 +172,7 @@ class Requests:
         if not status.is_ready(profile.get("status") or {}):
             conditions = (profile.get("status") or {}).get("conditions") or [{}]
             message = f"profile {namespace} is not ready: {conditions[0].get('message', 'it is being made')}"
-            await self._tell(request, reason="ProfilePending", message=message, namespace=namespace)
-            return None
+            return await self._tell(request, reason="ProfilePending", message=message, namespace=namespace)
         return await self._make_notebook(request, namespace)
 
     async def _make_profile(self, request: Object, user: str) -> float | None:
@@ -109,18 +185,19 @@ class Requests:
                 continue
             # One that somebody made in this moment is an error (409), after which the look is repeated.
             self._store.put(await self._cluster.create(wanted))
-            await self._tell(request, reason="ProfilePending", message=f"profile {name} is being made", namespace=name)
-            return None
+            message = f"profile {name} is being made"
+            return await self._tell(request, reason="ProfilePending", message=message, namespace=name)
         message = "every name that the user's namespace could have is taken"
-        await self._tell(request, reason="Refused", message=message)
-        return ASK_AGAIN_SECONDS
+        return await self._tell(request, reason=REFUSED, message=message)
 
     async def _make_notebook(self, request: Object, namespace: str) -> float | None:
+        too_large = excess(request)
+        if too_large:
+            return await self._tell(request, reason=REFUSED, message=too_large, namespace=namespace)
         wanted = requested_notebook(request, namespace, self._settings)
         if wanted is None:
             message = "the platform has no default image: name one in spec.template"
-            await self._tell(request, reason="Refused", message=message, namespace=namespace)
-            return None
+            return await self._tell(request, reason=REFUSED, message=message, namespace=namespace)
         name = wanted["metadata"]["name"]
         reason, message = "Made", f"notebook {name} is in namespace {namespace}"
         try:
@@ -133,28 +210,40 @@ class Requests:
                 made_for = (found["metadata"].get("annotations") or {}).get(names.REQUEST)
                 if made_for != request["metadata"]["uid"]:
                     reason, message = "Exists", f"there was a notebook {name} in namespace {namespace} already"
-            elif verdict(error) is Verdict.AGAIN:
+            elif verdict(error) in {Verdict.AGAIN, Verdict.ACCESS}:
                 raise
             else:
-                await self._tell(request, reason="Refused", message=error.status.message or "", namespace=namespace)
-                return ASK_AGAIN_SECONDS
+                message = error.status.message or ""
+                return await self._tell(request, reason=REFUSED, message=message, namespace=namespace)
         url = f"https://{self._settings.domain}{self._settings.basePath}/{namespace}/{name}/"
-        await self._tell(request, reason=reason, message=message, namespace=namespace, url=url)
-        return None
+        return await self._tell(request, reason=reason, message=message, namespace=namespace, url=url)
 
     async def _tell(
         self, request: Object, *, reason: str, message: str, namespace: str | None = None, url: str | None = None
-    ) -> None:
+    ) -> float | None:
+        """Write down how far a request is; returns the seconds until it is to be looked at again."""
         before: Any = request.get("status") or {}
         now = self._clock()
+        over = reason in SERVED or reason == REFUSED
+        namespace = namespace or before.get("namespace")
         wanted = status.condition(status.READY, status=reason in SERVED, reason=reason, message=message)
         after: dict[str, Any] = {"conditions": status.dated([wanted], before, now)}
-        after |= {key: value for key, value in (("namespace", namespace), ("url", url)) if value}
-        if after == before:
-            return
-        if status.reason_of(before) != reason:
-            type_ = "Warning" if reason == "Refused" else "Normal"
-            version = request["metadata"]["resourceVersion"]
-            event = status.event(about=request, type_=type_, reason=reason, message=message, since=version, now=now)
-            await self._cluster.tell(event)
-        self._store.put(await self._cluster.set_status(request, after))
+        told = {"namespace": namespace, "url": url, "finished": status.timestamp(now) if over else None}
+        after |= {key: value for key, value in told.items() if value}
+        if after != before:
+            if status.reason_of(before) != reason:
+                await self._post(request, reason=reason, message=message, namespace=namespace)
+            self._store.put(await self._cluster.set_status(request, after))
+        end = _made(request) + timedelta(seconds=LONGEST_SECONDS)
+        return KEPT_SECONDS if over else max((end - now).total_seconds(), 0) + 1
+
+    async def _post(self, request: Object, *, reason: str, message: str, namespace: str | None) -> None:
+        event = status.event(
+            about=event_subject(request, namespace) if namespace else request,
+            type_="Warning" if reason == REFUSED else "Normal",
+            reason=f"Request{reason}" if namespace else reason,
+            message=f"NotebookRequest {request['metadata']['name']}: {message}",
+            since=request["metadata"]["resourceVersion"],
+            now=self._clock(),
+        )
+        await self._cluster.tell(event)

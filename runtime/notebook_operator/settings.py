@@ -1,7 +1,7 @@
 """What the deployment tells the operator: one JSON file, written by the stack, read once when the operator starts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -59,6 +59,10 @@ class NotebookDefaults:
     """Variables of a notebook's first container, such as the egress proxy."""
     resolvesNames: bool = True
     """Whether policies let notebooks ask name servers."""
+    nodeSelector: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Labels of the nodes of notebooks whose template names none."""
+    tolerations: Sequence[Mapping[str, Any]] = ()
+    """Taints that notebooks tolerate whose template names none."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class ProfileDefaults:
     """Objects of `PROFILE_KINDS` without a namespace; the values `$(owner)` and `$(namespace)` are replaced."""
     keepNamespaces: bool = True
     """Whether a namespace outlives its profile, and the homes in it with it, unless the profile says otherwise."""
+    imagePullSecrets: Sequence[str] = ()
+    """Secrets of the operator's namespace, which is called as the stack, that are copied into every profile's."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Any
 from runtime.notebook_operator import names
 
 READY = "Ready"
+SETTLED = "Settled"
+"""Condition of a notebook that has come to rest where it was asked to: it answers, or is stopped."""
 QUOTA_EXCEEDED = "QuotaExceeded"
 ACTIVITY_KNOWN = "ActivityKnown"
 
@@ -20,6 +22,7 @@ INVALID = "Invalid"
 NO_ACCESS = "NoAccess"
 
 HALTED = frozenset({STOPPED, CULLED})
+AT_REST = HALTED | {RUNNING}
 REFUSALS = frozenset({QUOTA_EXCEEDED, FLEET_FULL, REFUSED, INVALID, NO_ACCESS})
 LONGEST_MESSAGE = 1000
 """The API takes 1,024 characters of an event's message."""
@@ -107,18 +110,20 @@ def notebook_status(
     pod: Mapping[str, Any] | None,
     name: str,
     activity: str | None,
+    generation: int,
     before: Mapping[str, Any],
     now: datetime,
 ) -> dict[str, Any]:
     """A notebook's status.
 
     Args:
-        reason: reason of `Ready`.
-        message: its message.
+        reason: reason of `Ready` and `Settled`.
+        message: their message.
         url: where a browser finds the notebook.
         pod: its pod, if there is one.
         name: its name.
         activity: why its activity is unknown, empty if it is known, None if nobody asked since.
+        generation: what of it the status is of; who waits for a condition takes none of an earlier generation.
         before: its status so far.
         now: the present.
     """
@@ -126,6 +131,7 @@ def notebook_status(
     full = reason == QUOTA_EXCEEDED
     wanted = [
         condition(READY, status=ready, reason=reason, message=message),
+        condition(SETTLED, status=reason in AT_REST, reason=reason, message=message),
         condition(
             QUOTA_EXCEEDED, status=full, reason="Exceeded" if full else "WithinQuota", message=message if full else ""
         ),
@@ -140,6 +146,7 @@ def notebook_status(
     return {
         "conditions": dated(wanted, before, now),
         "containerState": container_state(pod, name),
+        "observedGeneration": generation,
         "readyReplicas": int(ready),
         "url": url,
     }

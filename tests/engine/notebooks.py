@@ -344,10 +344,10 @@ def notebook(namespace: str, name: str = "training", **parts: Any) -> dict[str, 
     }
 
 
-def ready_condition(thing: dict[str, Any] | None) -> dict[str, Any]:
-    """The condition `Ready`; empty before there is one."""
+def ready_condition(thing: dict[str, Any] | None, type_: str = "Ready") -> dict[str, Any]:
+    """The condition `Ready`, or another; empty before there is one."""
     conditions = ((thing or {}).get("status") or {}).get("conditions") or []
-    return next((entry for entry in conditions if entry["type"] == "Ready"), {})
+    return next((entry for entry in conditions if entry["type"] == type_), {})
 
 
 def play_ready(api: Api, namespace: str, pod: str, address: str = "127.0.0.1") -> None:

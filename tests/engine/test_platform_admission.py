@@ -12,8 +12,8 @@ import yaml
 from components import NotebookPlatform, NotebookPlatformArgs
 from components.kubernetes.custom_resources import definitions
 from components.kubernetes.notebook_routes import RouteKind
+from components.kubernetes.platform_settings import operator_settings
 from components.kubernetes.tenancy import user_resources
-from components.notebook_platform import operator_settings
 from tests.engine.cluster_api import Answer, ClusterApi, Manifest, cluster_api
 from tests.unit.recording import record
 
@@ -35,6 +35,7 @@ ARGS: NotebookPlatformArgs = {
     "route": {"gateway": "notebooks", "gatewayNamespace": "gateway-system"},
     "egressDomains": ["pypi.org"],
     "userGroup": GROUP,
+    "namespaceQuota": {"requests.nvidia.com/gpu": "1"},
     "notebooks": [{"user": ADA, "name": "training"}],
 }
 
@@ -77,22 +78,20 @@ def profile_objects(namespace: str, owner: str) -> list[Manifest]:
         "roleRef": role,
         "subjects": [subject],
     }
-    metadata = {"name": namespace, "labels": settings["namespaceLabels"]}
+    metadata = {"name": namespace, "labels": settings["namespaceLabels"], "annotations": {"owner": owner}}
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
         *({**one, "metadata": {**one["metadata"], "namespace": namespace}} for one in [*json.loads(text), admin]),
     ]
 
 
-def made(api: ClusterApi, manifests: list[Manifest]) -> list[Manifest]:
-    """Apply objects, and say which were not there before."""
-    new: list[Manifest] = []
+def make(api: ClusterApi, manifests: list[Manifest], new: list[Manifest]) -> None:
+    """Apply objects; those that were not there before are added to `new`, also where a later one is refused."""
     for one in manifests:
         if api.get(one).status == 404:
             new.append(one)
         answer = api.apply(one)
         assert answer.status < 300, (one["kind"], one["metadata"]["name"], answer.message)
-    return new
 
 
 def until(what: str, done: Callable[[], bool]) -> None:
@@ -117,6 +116,13 @@ def container(**more: Any) -> list[dict[str, Any]]:
     return [{"name": "training", "image": IMAGE, **more}]
 
 
+def near(kind: str, wish: str, **term: Any) -> dict[str, Any]:
+    """An affinity to pods, or away from them, with a single term: one that must hold, or one that had better."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {}, **term}
+    terms = {"required": [term], "preferred": [{"weight": 1, "podAffinityTerm": term}]}
+    return {"affinity": {kind: {f"{wish}DuringSchedulingIgnoredDuringExecution": terms[wish]}}}
+
+
 def request(user: str, name: str = "training", **spec: Any) -> Manifest:
     return {
         "apiVersion": "hubstack.io/v1alpha1",
@@ -134,7 +140,9 @@ def platform(cluster_api: ClusterApi) -> Iterator[ClusterApi]:
     objects += profile_objects(ADAS, ADA) + profile_objects(BOBS, BOB)
     new: list[Manifest] = []
     try:
-        new += made(cluster_api, objects)
+        # Another module's platform may have had these namespaces, which take seconds to go.
+        until("namespaces are still going", lambda: not any(_is_going(cluster_api, one) for one in objects))
+        make(cluster_api, objects, new)
         kinds = [one for one in objects if one["kind"] == "CustomResourceDefinition"]
         until("the kinds are not served", lambda: all(_served(cluster_api, one) for one in kinds))
         bad = notebook(hostNetwork=True)
@@ -146,6 +154,10 @@ def platform(cluster_api: ClusterApi) -> Iterator[ClusterApi]:
         for one in reversed(new):
             cluster_api.delete(one)
         until("objects are left", lambda: all(cluster_api.get(one).status == 404 for one in new if _goes_alone(one)))
+
+
+def _is_going(api: ClusterApi, one: Manifest) -> bool:
+    return one["kind"] == "Namespace" and "deletionTimestamp" in api.get(one).body.get("metadata", {})
 
 
 def _goes_alone(one: Manifest) -> bool:
@@ -197,6 +209,30 @@ REFUSED: dict[str, tuple[Manifest, str]] = {
         notebook(volumes=[{"name": "n", "nfs": {"server": "10.0.0.1", "path": "/"}}]),
         "network volumes are not",
     ),
+    "a driver's volume": (
+        notebook(
+            volumes=[{"name": "c", "csi": {"driver": "nfs.csi.k8s.io", "volumeAttributes": {"server": "10.0.0.1"}}}]
+        ),
+        "hostPath, csi and network volumes are not",
+    ),
+    "a device that no quota limits": (
+        notebook(containers=container(resources={"limits": {"amd.com/gpu": "1"}})),
+        "a notebook's resources are cpu, memory, ephemeral-storage, nvidia.com/gpu; others need a limit in the platform's",
+    ),
+    "such a device in an init container": (
+        notebook(initContainers=container(resources={"requests": {"amd.com/gpu": 1}, "limits": {"amd.com/gpu": 1}})),
+        "others need a limit in the platform's namespaceQuota, as requests.<name>",
+    ),
+    "huge pages of the whole pod": (notebook(resources={"limits": {"hugepages-2Mi": "4Mi"}}), "others need a limit"),
+    **{
+        f"a place by others' pods: {wish} {kind}, {next(iter(term))}": (
+            notebook(**near(kind, wish, **term)),
+            "placed by pods of its own namespace alone: leave out namespaces and namespaceSelector",
+        )
+        for kind in ("podAffinity", "podAntiAffinity")
+        for wish in ("required", "preferred")
+        for term in ({"namespaces": [BOBS]}, {"namespaceSelector": {}})
+    },
     "privileges": (notebook(containers=container(securityContext={"privileged": True})), "leave out privileged"),
     "privileges in an init container": (
         notebook(initContainers=container(securityContext={"privileged": True})),
@@ -252,6 +288,10 @@ def test_what_a_user_may_have_is_let_in(platform: ClusterApi):
         securityContext={"fsGroup": 100, "runAsUser": 1000, "runAsNonRoot": True},
         containers=container(
             ports=[{"containerPort": 8888}],
+            resources={
+                "requests": {"cpu": "100m", "memory": 10**8, "nvidia.com/gpu": 1},
+                "limits": {"ephemeral-storage": "1Gi", "nvidia.com/gpu": "1"},
+            },
             securityContext={"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             volumeMounts=[{"name": "shm", "mountPath": "/dev/shm"}, {"name": "home", "mountPath": "/home/jovyan"}],
         ),
@@ -259,6 +299,7 @@ def test_what_a_user_may_have_is_let_in(platform: ClusterApi):
             {"name": "shm", "emptyDir": {"medium": "Memory"}},
             {"name": "home", "persistentVolumeClaim": {"claimName": "mine"}},
         ],
+        **near("podAntiAffinity", "required", namespaces=[]),
     )
 
     assert platform.create(whole, user=ADA, dry_run=True).message == ""
@@ -293,12 +334,52 @@ def test_a_service_account_gets_no_notebook(platform: ClusterApi):
     assert "notebooks belong to people" in answer.message
 
 
-def test_a_request_for_what_no_notebook_may_have_is_refused_at_once(platform: ClusterApi):
-    template = {"spec": {"containers": container(), "hostNetwork": True}}
+@pytest.mark.parametrize("wish", ["required", "preferred"])
+@pytest.mark.parametrize("kind", ["podAffinity", "podAntiAffinity"])
+def test_a_notebook_may_be_near_its_owners_others_or_away_from_them(platform: ClusterApi, kind: str, wish: str):
+    assert platform.create(notebook(**near(kind, wish)), user=ADA, dry_run=True).message == ""
+
+
+@pytest.mark.parametrize(
+    ("pod", "sentence"),
+    [
+        ({"hostNetwork": True}, "leave out hostNetwork"),
+        ({"containers": container(resources={"requests": {"amd.com/gpu": 1}})}, "others need a limit"),
+        (
+            {"volumes": [{"name": "c", "csi": {"driver": "nfs.csi.k8s.io"}}]},
+            "hostPath, csi and network volumes are not",
+        ),
+        (near("podAntiAffinity", "required", namespaceSelector={}), "leave out namespaces and namespaceSelector"),
+        (near("podAffinity", "preferred", namespaces=[BOBS]), "leave out namespaces and namespaceSelector"),
+    ],
+    ids=["the host's network", "a device", "a driver's volume", "no pod beside it", "another's pod beside it"],
+)
+def test_a_request_for_what_no_notebook_may_have_is_refused_at_once(
+    platform: ClusterApi, pod: dict[str, Any], sentence: str
+):
+    template = {"spec": {"containers": container(), **pod}}
 
     answer = platform.create(request(ADA, template=template), user=ADA, groups=[GROUP], dry_run=True)
 
-    assert "leave out hostNetwork" in answer.message
+    assert sentence in answer.message
+
+
+def test_a_request_with_all_that_a_notebook_may_have_is_let_in(platform: ClusterApi):
+    gpu = container(resources={"limits": {"cpu": 1, "nvidia.com/gpu": 1}})
+    template = {"spec": {"containers": gpu, **near("podAntiAffinity", "preferred")}}
+
+    assert platform.create(request(ADA, template=template), user=ADA, groups=[GROUP], dry_run=True).message == ""
+
+
+def test_what_a_policy_asks_is_cheap_enough_for_the_largest_notebooks(platform: ClusterApi):
+    terms = [{"topologyKey": "kubernetes.io/hostname", "labelSelector": {}} for _ in range(2000)]
+    crowd = [
+        {"name": f"c{number}", "image": IMAGE, "resources": {"limits": {"cpu": "1m", "memory": "1Mi"}}}
+        for number in range(500)
+    ]
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+    assert platform.create(notebook(containers=crowd, affinity=affinity), user=ADA, dry_run=True).message == ""
 
 
 def test_a_request_is_not_changed_once_it_is_made_but_its_metadata_is(platform: ClusterApi):
@@ -426,6 +507,19 @@ def test_a_pod_above_a_notebooks_limits_is_refused_with_both(platform: ClusterAp
     pod["containers"][0]["resources"] = {"limits": {"cpu": "4", "memory": "1Gi"}}
 
     assert "maximum cpu usage per Container is 1, but limit is 4" in limited(platform, pod).message
+
+
+def test_a_device_that_the_quota_names_is_limited_by_it(platform: ClusterApi):
+    def with_devices(number: int) -> Answer:
+        pod = yaml.safe_load(SEED)
+        pod["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": number}}
+        return limited(platform, pod)
+
+    [quota] = [one for one in profile_objects(BOBS, BOB) if one["kind"] == "ResourceQuota"]
+    until("the quota is not counted", lambda: "used" in platform.get(quota).body.get("status", {}))
+
+    assert with_devices(1).message == ""
+    assert "requested: requests.nvidia.com/gpu=2, used: requests.nvidia.com/gpu=0, limited:" in with_devices(2).message
 
 
 def test_a_privileged_pod_is_refused_by_the_namespace_itself(platform: ClusterApi):

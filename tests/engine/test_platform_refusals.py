@@ -1,11 +1,20 @@
 """What `pulumi preview` of a platform says before anything is made, where the cluster or the settings are wrong."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from components.kubernetes.custom_resources import definitions
+from components.kubernetes.operator_access import OPERATOR_ROLE
+from components.kubernetes.platform_preflight import platform_mistakes
+from tests.engine.cluster import Cluster
+from tests.engine.cluster_api import ClusterApi, Manifest, administrator, cluster_api
 from tests.stacks import ROOT, Stack, needs_pulumi
+from tests.unit.test_notebook_platform import ARGS
+
+__all__ = ["cluster_api"]
 
 pytestmark = pytest.mark.engine
 
@@ -62,3 +71,51 @@ def test_mistakes_in_the_settings_are_listed_at_once_before_any_cluster_is_asked
         "hubstack:platform.namespaceQuota.limits.memory: '1Gb' is no amount",
     ):
         assert mistake in told
+
+
+@pytest.fixture
+def left_behind(cluster_api: ClusterApi) -> Iterator[None]:
+    """The kinds of another stack's platform, whose operator is gone."""
+    kinds = [*definitions("first").values()]
+    try:
+        for kind in kinds:
+            assert cluster_api.apply(kind).message == ""
+        yield
+    finally:
+        for kind in kinds:
+            cluster_api.delete(kind)
+
+
+@pytest.fixture
+def first_platform(cluster_api: ClusterApi, left_behind: None) -> Iterator[None]:
+    """Another stack's platform, as far as it is told by."""
+    binding: Manifest = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": OPERATOR_ROLE, "labels": {"hubstack.stack": "first"}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": OPERATOR_ROLE},
+    }
+    try:
+        assert cluster_api.apply(binding).message == ""
+        yield
+    finally:
+        cluster_api.delete(binding)
+
+
+@pytest.mark.kubernetes
+def test_a_second_platform_is_refused_before_it_takes_anything_from_the_first(
+    stack: Stack, cluster: Cluster, first_platform: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+
+    told = refused(stack)
+
+    assert "the platform cannot be deployed, for 4 reason(s)" in told
+    taken = [("ClusterRoleBinding", OPERATOR_ROLE), *(("CustomResourceDefinition", kind) for kind in definitions("x"))]
+    for kind, name in taken:
+        assert f"the {kind} {name} belongs to the platform of the stack first; a cluster has one platform" in told
+
+
+@pytest.mark.kubernetes
+def test_kinds_that_another_platform_left_behind_are_taken_up(cluster: Cluster, left_behind: None):
+    assert platform_mistakes(administrator(cluster), "second", ARGS) == []

@@ -7,16 +7,19 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from selenium.webdriver.common.by import By
+import yaml
 
 from runtime.notebook_operator.names import namespace_names
 from tests.e2e.chromium import chromium, text_of
 from tests.e2e.jupyterlab import run_cell
 from tests.engine.cluster import Cluster, until
 from tests.engine.cluster_stack import ask, everything, gone, reaching
+from tests.engine.gateway_pages import NO_SERVER, open_page
 from tests.engine.platform_lab import DOMAIN, Person, configuration
+from tests.engine.project_images import notebook_image
 from tests.stacks import Stack
 
 pytestmark = [pytest.mark.engine, pytest.mark.kubernetes, pytest.mark.docker]
@@ -24,7 +27,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.kubernetes, pytest.mark.docker]
 SLOW_SECONDS = 300
 """How long a notebook may take to start or stop where much else runs."""
 
-NOTEBOOKS = {"platform": {"notebooks": ["ada@example.org training"]}}
+NOTEBOOKS = {"platform": {"notebooks": ["ada@example.org training"], "imagePullSecrets": ["registry"]}}
 ADAS = namespace_names("ada@example.org")[0]
 DEFINITIONS = ("notebookrequests.hubstack.io", "notebooks.kubeflow.org", "profiles.kubeflow.org")
 
@@ -47,7 +50,15 @@ except OSError as error:
 
 
 @pytest.fixture(scope="module")
-def before(cluster: Cluster, gateway: str) -> set[str]:
+def credentials(cluster: Cluster) -> None:
+    """A registry's credentials, where the platform is going to be; they go with it."""
+    ask(cluster, "create", "namespace", "hubstack-life")
+    given = ("--docker-server=registry.example.org", "--docker-username=puller", "--docker-password=only-pulls")
+    ask(cluster, "create", "secret", "docker-registry", "registry", "--namespace=hubstack-life", *given)
+
+
+@pytest.fixture(scope="module")
+def before(cluster: Cluster, credentials: None, gateway: str) -> set[str]:
     """What the cluster holds without a platform."""
     return everything(cluster)
 
@@ -110,7 +121,7 @@ def test_a_notebook_lives_until_it_is_deleted_and_its_home_outlives_it(cluster: 
     assert home.startswith("mine-home ")
 
     with chromium(tmp_path / "profile", {DOMAIN: gateway}) as browser:
-        browser.get(url)
+        open_page(browser, url, SLOW_SECONDS)
         assert "/notebook/ada/mine/login" in browser.current_url
         browser.get(f"{url}lab?token={token(ada)}")
         assert run_cell(browser, "print(6 * 7, open('kept.txt', 'w').write('still here'))", SLOW_SECONDS) == "42 10"
@@ -120,17 +131,12 @@ def test_a_notebook_lives_until_it_is_deleted_and_its_home_outlives_it(cluster: 
         annotate(ada, f"{STOPPED}=now")
         until(lambda: "mine-0" not in ada.ask("get", "pods", "--namespace=ada", "--output=name"), SLOW_SECONDS, pause=1)
         browser.get(url)
-        assert not browser.find_elements(By.CSS_SELECTOR, "form"), "nothing answers"
+        assert text_of(browser, "body") == NO_SERVER
 
         annotate(ada, f"{STOPPED}-")
         runs(ada)
-        page = f"{url}files/kept.txt?token={token(ada)}"
-
-        def read() -> str:
-            browser.get(page)
-            return text_of(browser, "body")
-
-        until(lambda: read() == "still here", SLOW_SECONDS, pause=1)
+        open_page(browser, f"{url}files/kept.txt?token={token(ada)}", SLOW_SECONDS)
+        assert text_of(browser, "body") == "still here"
         browser.get("about:blank")
 
     annotate(ada, "notebooks.hubstack.io/ttl-seconds=5")
@@ -140,7 +146,11 @@ def test_a_notebook_lives_until_it_is_deleted_and_its_home_outlives_it(cluster: 
 
     ada.ask("delete", "notebook", "mine", "--namespace=ada", "--timeout=100s")
     kinds = "statefulsets,services,httproutes,secrets,pods"
-    until(lambda: not ask(cluster, "get", kinds, "--namespace=ada", "--output=name").strip(), SLOW_SECONDS, pause=1)
+
+    def left() -> set[str]:
+        return set(ask(cluster, "get", kinds, "--namespace=ada", "--output=name").split()) - {"secret/registry"}
+
+    until(lambda: not left(), SLOW_SECONDS, pause=1)
     assert homes(cluster, ada) == home
 
 
@@ -206,6 +216,79 @@ def test_a_notebook_that_the_quota_refuses_says_so_and_leaves_no_home(cluster: C
     assert homes(cluster, carol) == kept
 
 
+def test_what_came_of_a_request_is_told_to_its_user(cluster: Cluster, tmp_path: Path):
+    frank = Person(cluster, tmp_path, "frank")
+    nothing = {"spec": {"containers": []}}
+    wanted = [frank.request("mine"), frank.request("broken", template=nothing)]
+    for one in wanted:
+        frank.ask("create", "--filename=-", given=one)
+
+    def told(name: str) -> str:
+        form = "--output=jsonpath={range .items[*]}{.reason} {.message}{'\\n'}{end}"
+        chosen = f"--field-selector=involvedObject.name={name}"
+        return frank.kubectl("get", "events", "--namespace=frank", chosen, form).stdout
+
+    until(lambda: "RequestMade NotebookRequest frank-mine: notebook mine is in namespace frank" in told("mine"), 60)
+    until(lambda: "RequestRefused NotebookRequest frank-broken: " in told("broken"), 60)
+    assert "spec.template.spec.containers" in told("broken")
+    assert "forbidden" in frank.refused("get", "notebookrequest", "frank-mine").lower()
+
+
+def test_users_namespaces_have_the_registrys_credentials(cluster: Cluster):
+    form = "--output=jsonpath={.data}"
+    original = ask(cluster, "get", "secret", "registry", "--namespace=hubstack-life", form)
+
+    assert ask(cluster, "get", "secret", "registry", f"--namespace={ADAS}", form) == original
+    pod = ask(cluster, "get", "pods", f"--namespace={ADAS}", "--output=jsonpath={.items[*].spec.imagePullSecrets}")
+    assert "registry" in pod
+
+
+def kubeflows() -> dict[str, dict[str, Any]]:
+    """Notebooks as people apply them to Kubeflow, by their names, with an image that this cluster has."""
+    text = (Path(__file__).parent / "manifests" / "kubeflow-samples.yaml").read_text()
+    things = yaml.safe_load_all(text.replace("$(image)", notebook_image()))
+    return {thing["metadata"]["name"]: thing for thing in things}
+
+
+def test_kubeflows_samples_run_as_they_are_in_every_version(cluster: Cluster, gateway: str, tmp_path: Path):
+    dana = Person(cluster, tmp_path, "dana")
+    there = "--namespace=dana"
+    # The first notebook makes the namespace, and its home counts.
+    has_notebook(dana)
+    dana.ask("delete", "notebook/mine", "persistentvolumeclaim/mine-home", there, "--timeout=100s")
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "spawned-workspace"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}},
+    }
+    dana.ask("create", there, "--filename=-", given=json.dumps(claim))
+
+    with chromium(tmp_path / "profile", {DOMAIN: gateway}) as browser:
+        for name, thing in kubeflows().items():
+            dana.ask("create", there, "--filename=-", given=json.dumps(thing))
+            open_page(browser, f"{runs(dana, name)}api", SLOW_SECONDS)
+            assert browser.current_url == f"https://{DOMAIN}/notebook/dana/{name}/api"
+            assert "version" in json.loads(text_of(browser, "body"))
+            own = homes(cluster, dana)
+            assert (f"{name}-home " in own) is (name != "spawned"), "what has a workspace needs no home"
+            gone_with_it = [f"notebook/{name}", *([] if name == "spawned" else [f"persistentvolumeclaim/{name}-home"])]
+            browser.get("about:blank")
+            dana.ask("delete", *gone_with_it, there, "--timeout=100s")
+
+
+def test_a_kubeflow_notebook_with_limits_above_the_platforms_is_told_which(cluster: Cluster, tmp_path: Path):
+    erin = Person(cluster, tmp_path, "erin")
+    has_notebook(erin)
+    thing = kubeflows()["sample-v1"]
+    thing["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "0.6", "memory": "1.2Gi"}}
+
+    erin.ask("create", "--namespace=erin", "--filename=-", given=json.dumps(thing))
+
+    until(lambda: "maximum memory usage per Container is 384Mi" in reason(erin, "sample-v1", "message"), SLOW_SECONDS)
+    assert "maximum cpu usage per Container is 500m" in reason(erin, "sample-v1", "message")
+
+
 def test_a_notebook_of_the_stack_is_told_with_its_address(stack: Stack):
     assert stack.outputs()["urls"] == {f"{ADAS}/training": f"https://{DOMAIN}/notebook/{ADAS}/training/"}
 
@@ -213,6 +296,28 @@ def test_a_notebook_of_the_stack_is_told_with_its_address(stack: Stack):
 def test_another_update_and_a_refresh_change_nothing(stack: Stack):
     stack.up("--skip-preview", "--expect-no-changes")
     stack.run("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--expect-no-changes")
+
+
+def test_an_update_that_changes_a_stopped_notebook_of_the_stack_does_not_wait_for_it_to_run(
+    cluster: Cluster, stack: Stack
+):
+    def told(path: str) -> str:
+        form = f"--output=jsonpath={{{path}}}"
+        return ask(cluster, "get", f"--namespace={ADAS}", "notebook", "training", form)
+
+    limit = ".spec.template.spec.containers[0].resources.limits.cpu"
+    before = told(limit)
+    ask(cluster, "annotate", f"--namespace={ADAS}", "notebook", "training", f"{STOPPED}=now")
+    until(lambda: told('.status.conditions[?(@.type=="Ready")].reason') == "Stopped", SLOW_SECONDS, pause=1)
+    less = {"cpu": 0.4, "memory": "384M", "home": "64M", "tmp": "64M"}
+    stack.write_config(configuration(cluster, dataProtection=True, userQuota=less, **NOTEBOOKS))
+
+    stack.up("--skip-preview")
+
+    assert told(limit) not in {"", before}
+    assert told(".status.observedGeneration") == told(".metadata.generation")
+    assert told('.status.conditions[?(@.type=="Settled")].status') == "True"
+    assert "training-0" not in ask(cluster, "get", "pods", f"--namespace={ADAS}", "--output=name")
 
 
 def test_a_platform_keeps_what_users_own_until_its_stack_says_otherwise(

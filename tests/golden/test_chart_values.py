@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from components import EgressProfile, EphemeralHubArgs
-from components.kubernetes.chart_values import Access, FrontKind, HubSecrets, chart_values
+from components.kubernetes.chart_values import chart_values
 from components.kubernetes.hub_arguments import hub_chart
+from components.kubernetes.hub_chart import Access, HubSecrets
+from components.kubernetes.hub_front import FrontKind
 
 HERE = Path(__file__).parent
 SECRETS = HubSecrets("<proxy token>", "<cookie secret>", "<crypt key>", "<fingerprint of the password>")

@@ -12,7 +12,8 @@ import pytest
 from components import NotebookPlatformArgs
 from components.kubernetes.notebook_admission import notebook_policy, policy_binding, request_policy
 from components.kubernetes.operator_access import notebook_roles, requester_rules
-from components.notebook_platform import operator_settings
+from components.kubernetes.operator_admission import operator_policies
+from components.kubernetes.platform_settings import operator_settings
 
 HERE = Path(__file__).parent
 
@@ -29,8 +30,9 @@ DOCUMENTS: dict[str, Any] = {
     "operator-settings.json": operator_settings("lab", ARGS),
     "notebook-roles.json": {**notebook_roles(forwarded=False), "hubstack-notebook-requester": requester_rules()},
     "notebook-admission.json": {
-        "notebooks": notebook_policy(),
-        "requests": request_policy(),
+        "notebooks": notebook_policy("lab"),
+        "requests": request_policy("lab"),
+        **operator_policies("lab"),
         "binding": policy_binding("hubstack-notebooks"),
     },
 }

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.notebook_operator import activity
 from runtime.notebook_operator.activity import browser, read_report
 from runtime.server_activity import LARGEST_ANSWER_BYTES, Report, UnreadableError, idle_since, last_used
 from tests.unit.notebooks import NOW
@@ -166,3 +167,25 @@ def test_a_server_that_is_not_there_is_reported_as_such() -> None:
 
     with pytest.raises(UnreadableError, match="ConnectError"):
         asyncio.run(run())
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b""])
+def test_a_server_that_answers_byte_by_byte_holds_nobody_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "TIMEOUT_SECONDS", 0.3)
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+
+    async def run() -> float:
+        server = await asyncio.start_server(trickle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, browser() as client:
+            start = asyncio.get_running_loop().time()
+            with pytest.raises(UnreadableError, match="longer than"):
+                await asyncio.wait_for(read_report(client, f"http://127.0.0.1:{port}/", "t"), 5)
+            return asyncio.get_running_loop().time() - start
+
+    assert asyncio.run(run()) < 3

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.notebook_operator import children, names, pod
-from runtime.notebook_operator.notebook import InvalidNotebookError, parse_notebook
+from runtime.notebook_operator.notebook import InvalidNotebookError, idle_seconds, parse_notebook
+from tests.stacks import ROOT
 from tests.unit.notebooks import IMAGE, body, notebook, notebook_defaults, settings
 
 
@@ -292,6 +293,9 @@ def test_kubeflows_rewrite_and_headers_reach_both_kinds_of_route() -> None:
         (names.TIME_TO_LIVE, "0"),
         (names.HOME_PATH, "home"),
         (names.REWRITE_PATH, "x"),
+        (names.REWRITE_PATH, "/\n"),
+        (names.REWRITE_PATH, "/a b"),
+        (names.REWRITE_PATH, ""),
         (names.REQUEST_HEADERS, "[]"),
         (names.REQUEST_HEADERS, '{"a": 1}'),
         (names.REQUEST_HEADERS, "{"),
@@ -303,6 +307,49 @@ def test_a_senseless_annotation_is_named(annotation: str, text: str) -> None:
         notebook(annotations={annotation: text})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "mistake"),
+    [
+        ("X-Share", "100%", "the value of X-Share must have no control character and no '%'"),
+        ("X-Share", "%REQ(COOKIE)%", "no '%'"),
+        ("X-Share", "a\nX-Other: b", "no control character"),
+        ("X-Share", "a\rb", "no control character"),
+        ("X-Share", "a\0b", "no control character"),
+        ("X-Share", "a\tb", "no control character"),
+        ("X-Share", "\x7f", "no control character"),
+        ("X-Share", "\x85", "no control character"),
+        ("X-Share", "\ud800", "no control character"),
+        ("", "a", "'' is no name of a header"),
+        ("X Share", "a", "'X Share' is no name of a header"),
+        ("X-Share:", "a", "'X-Share:' is no name of a header"),
+        ("X-Share\n", "a", r"'X-Share\n' is no name of a header"),
+        ("X-Größe", "a", "is no name of a header"),
+        (":path", "/", "':path' is no name of a header"),
+        ("Host", "other.example.org", "Host is not for a route to set"),
+    ],
+)
+def test_a_header_that_a_gateway_would_choke_on_is_named(name: str, value: str, mistake: str) -> None:
+    own = {names.REQUEST_HEADERS: json.dumps({"X-Good": "/a b?c=d", name: value})}
+    with pytest.raises(InvalidNotebookError) as caught:
+        notebook(annotations=own)
+    assert str(caught.value).startswith(f"annotation {names.REQUEST_HEADERS}: ")
+    assert mistake in str(caught.value)
+
+
+def test_every_other_header_reaches_the_route_as_it_is() -> None:
+    given = {"X-A_b.c~1!#$&'*+^`|": '/a?b=c&d;e "f" {g}', "X-Size": "größe"}
+    assert notebook(annotations={names.REQUEST_HEADERS: json.dumps(given)}).request_headers == given
+
+
+def test_what_the_documentation_has_run_before_a_stack_is_destroyed_finds_notebooks_and_stops_them() -> None:
+    text = (ROOT / "docs" / "notebooks.md").read_text()
+    labels = children.stateful_set(notebook(), settings(), replicas=1)["metadata"]["labels"]
+    stack = labels[names.STACK]
+    selector = f"{names.STACK}={stack},{names.ROLE}={labels[names.ROLE]}"
+    assert f"kubectl get statefulsets --all-namespaces --selector {selector}" in text.replace("<stack>", stack)
+    assert f"kubectl annotate notebooks --all --all-namespaces {names.STOPPED}=" in text
+
+
 @pytest.mark.parametrize("name", ["a" * 53, "1st", "a-", "A"])
 def test_a_name_that_no_child_could_have_is_refused_even_past_the_definition(name: str) -> None:
     with pytest.raises(InvalidNotebookError, match="name"):
@@ -310,10 +357,35 @@ def test_a_name_that_no_child_could_have_is_refused_even_past_the_definition(nam
 
 
 def test_a_time_to_live_shortens_the_platforms_limit_and_never_lengthens_it() -> None:
-    assert notebook().idle_seconds(settings()) == 600
-    assert notebook(ttlSecondsAfterFinished=300).idle_seconds(settings()) == 300
-    assert notebook(annotations={names.TIME_TO_LIVE: "60"}, ttlSecondsAfterFinished=300).idle_seconds(settings()) == 60
-    assert notebook(annotations={names.TIME_TO_LIVE: "99999"}).idle_seconds(settings()) == 600
+    assert idle_seconds(body(), settings()) == 600
+    assert idle_seconds(body(ttlSecondsAfterFinished=300), settings()) == 300
+    assert idle_seconds(body(annotations={names.TIME_TO_LIVE: "60"}, ttlSecondsAfterFinished=300), settings()) == 60
+    assert idle_seconds(body(annotations={names.TIME_TO_LIVE: "99999"}), settings()) == 600
+
+
+@pytest.mark.parametrize("senseless", ["soon", "-5", "0", "9" * 5000, ""])
+def test_a_time_to_live_that_makes_no_sense_is_the_platforms(senseless: str) -> None:
+    assert idle_seconds(body(annotations={names.TIME_TO_LIVE: senseless}), settings()) == 600
+    with pytest.raises(InvalidNotebookError, match=names.TIME_TO_LIVE):
+        notebook(annotations={names.TIME_TO_LIVE: senseless})
+
+
+@pytest.mark.parametrize("template", [{"ttlSecondsAfterFinished": "soon"}, {"ttlSecondsAfterFinished": -1}])
+def test_a_template_without_a_sensible_time_to_live_has_the_platforms(template: dict[str, Any]) -> None:
+    assert idle_seconds(body(**template), settings()) == 600
+
+
+def test_numbers_and_headers_without_an_end_are_named() -> None:
+    with pytest.raises(InvalidNotebookError, match=names.USER_ID):
+        notebook(annotations={names.USER_ID: "9" * 5000})
+    with pytest.raises(InvalidNotebookError, match=names.REQUEST_HEADERS):
+        notebook(annotations={names.REQUEST_HEADERS: "[" * 100_000})
+
+
+@pytest.mark.parametrize(("asked", "given"), [(86400, 30), (30, 30), (5, 5), (0, 0)])
+def test_a_stopped_pod_has_no_more_than_half_a_minute_to_end(asked: int, given: int) -> None:
+    assert spec_of(terminationGracePeriodSeconds=asked)["terminationGracePeriodSeconds"] == given
+    assert "terminationGracePeriodSeconds" not in spec_of(), "Kubernetes' own default is as long"
     assert "ttlSecondsAfterFinished" not in spec_of(ttlSecondsAfterFinished=300), "a pod has no such field"
 
 

@@ -3,96 +3,20 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
 import yaml
 
-from runtime.notebook_operator import access, names, status
+from runtime.notebook_operator import access, names
 from runtime.notebook_operator.cluster import Cluster, Verdict, covered, has_strangers, stamped, verdict
 from runtime.notebook_operator.notebooks import Notebooks
 from runtime.notebook_operator.queue import WorkQueue
-from runtime.notebook_operator.settings import Settings, parse_settings
+from runtime.notebook_operator.settings import parse_settings
 from runtime.notebook_operator.store import Key, Store
 from tests.stacks import ROOT
-from tests.unit.notebooks import Api, Clock, body, notebook_defaults, refusal, settings
-
-KEY = ("Notebook", "alice", "training")
-
-
-class Place:
-    """A cluster with an operator that looks when it is told to."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.clock = Clock()
-        self.api = Api(self.clock)
-        self.settings: Settings = settings(**changes)
-        self.store = Store()
-        self.server: Mapping[str, Any] | None = {"kernels": [], "terminals": [], "status": {}}
-        self.asked = 0
-        browser = httpx2.AsyncClient(transport=httpx2.MockTransport(self._answer))
-        self.cluster = Cluster(self.api)  # pyright: ignore[reportArgumentType]
-        self.notebooks = Notebooks(
-            self.settings, self.cluster, self.store, browser, self.clock, timer=self.clock.seconds
-        )
-        self.used(0)
-
-    def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked += 1
-        if self.server is None:
-            raise httpx2.ConnectError("no route")
-        return httpx2.Response(200, content=json.dumps(self.server[request.url.path.rsplit("/", 1)[1]]))
-
-    def used(self, seconds_ago: float, kernels: list[dict[str, Any]] | None = None) -> None:
-        moment = (self.clock.now - timedelta(seconds=seconds_ago)).isoformat()
-        self.server = {"kernels": kernels or [], "terminals": [], "status": {"last_activity": moment}}
-
-    def make(self, thing: dict[str, Any]) -> None:
-        self.store.put(self.api.put(thing))
-
-    def annotate(self, key: Key = KEY, **annotations: str | None) -> None:
-        thing = self.api.objects[key]
-        held = {**thing["metadata"].get("annotations", {}), **annotations}
-        kept = {name: text for name, text in held.items() if text is not None}
-        self.make({**thing, "metadata": {**thing["metadata"], "annotations": kept}})
-
-    def look(self, key: Key = KEY) -> float | None:
-        return asyncio.run(self.notebooks.look(key))
-
-    def play_controller(self, *, ready: bool = True) -> None:
-        """Make the pods that sets ask for and delete those that they do not, as Kubernetes would."""
-        for (kind, namespace, name), thing in list(self.api.objects.items()):
-            if kind != "StatefulSet":
-                continue
-            pod = ("Pod", namespace, f"{name}-0")
-            if thing["spec"]["replicas"] and pod not in self.api.objects:
-                template = thing["spec"]["template"]
-                metadata = {**template["metadata"], "name": f"{name}-0", "namespace": namespace}
-                conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
-                state = {"podIP": "10.0.0.9", "conditions": conditions}
-                self.make({"kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": state})
-            elif not thing["spec"]["replicas"] and pod in self.api.objects:
-                self.store.drop(self.api.drop(*pod))
-
-    def start(self, **parts: Any) -> None:
-        self.make(body(**parts))
-        self.look()
-        self.play_controller()
-        self.look()
-
-    def status(self, key: Key = KEY) -> dict[str, Any]:
-        return self.api.objects[key]["status"]
-
-    def reason(self, key: Key = KEY) -> str | None:
-        return status.reason_of(self.status(key))
-
-    def replicas(self, name: str = "training") -> int:
-        return self.api.objects["StatefulSet", "alice", name]["spec"]["replicas"]
-
-    def events(self) -> list[str]:
-        return [thing["reason"] for (kind, _, _), thing in self.api.objects.items() if kind == "Event"]
+from tests.unit.notebooks import KEY, Place, body, notebook_defaults, refusal
 
 
 def test_a_notebook_becomes_a_set_a_service_a_route_a_token_and_a_home() -> None:
@@ -458,7 +382,7 @@ def test_a_restarted_operator_goes_on_where_the_last_one_was_killed() -> None:
         place.settings,
         Cluster(place.api),  # pyright: ignore[reportArgumentType]
         again.store,
-        httpx2.AsyncClient(transport=httpx2.MockTransport(again._answer)),
+        httpx2.AsyncClient(transport=httpx2.MockTransport(again.answer)),
         place.clock,
         timer=place.clock.seconds,
     )
@@ -500,6 +424,33 @@ def test_a_watch_that_missed_a_deletion_is_made_good() -> None:
     place.used(0)
     place.look()
     assert ("Service", "alice", "training") in place.api.objects
+
+
+def test_a_home_whose_deletion_a_watch_missed_is_made_again_for_the_next_start() -> None:
+    place = Place()
+    place.start()
+    place.annotate(**{names.STOPPED: "x"})
+    place.look()
+    place.play_controller()
+    place.api.drop("PersistentVolumeClaim", "alice", "training-home")
+    place.clock.pass_by(601)
+    place.annotate(**{names.STOPPED: None})
+    place.look()
+    template = place.api.objects["StatefulSet", "alice", "training"]["spec"]["template"]
+    assert gates(template["spec"]) == [names.HOME_GATE]
+    place.play_controller()
+    place.look()
+    assert ("PersistentVolumeClaim", "alice", "training-home") in place.api.objects
+
+
+def test_a_claim_of_somebodys_own_is_not_taken_into_the_memory_of_homes() -> None:
+    place = Place()
+    place.make(body(annotations={names.HOME_PATH: ""}))
+    place.look()
+    place.api.put({"kind": "PersistentVolumeClaim", "metadata": {"name": "training-home", "namespace": "alice"}})
+    place.clock.pass_by(601)
+    place.look()
+    assert place.store.get("PersistentVolumeClaim", "alice", "training-home") is None
 
 
 @pytest.mark.parametrize(("kind", "name"), [("Service", "training"), ("Secret", "training-token")])
@@ -801,6 +752,7 @@ def test_the_operators_rights_have_no_star_and_no_secret_of_the_whole_cluster() 
         ("notebooks/status", "patch"),
         ("profiles/status", "patch"),
         ("notebookrequests/status", "patch"),
+        ("notebookrequests", "delete"),
         ("namespaces", "create"),
         ("namespaces", "patch"),
         ("events", "create"),

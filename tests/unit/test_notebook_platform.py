@@ -13,11 +13,13 @@ import yaml
 from components import NotebookPlatform, NotebookPlatformArgs
 from components.egress import EgressProfile
 from components.kubernetes.custom_resources import DEFINITIONS
-from components.kubernetes.notebook_admission import notebook_policy
+from components.kubernetes.notebook_admission import VOLUME_KINDS, notebook_policy
 from components.kubernetes.notebook_routes import RouteKind
 from components.kubernetes.operator_access import notebook_roles, operator_roles, requester_rules
+from components.kubernetes.platform_arguments import check_notebook_platform
+from components.kubernetes.platform_rights import DEPLOYED
+from components.kubernetes.platform_settings import operator_settings
 from components.kubernetes.quantities import parse_quantity
-from components.notebook_platform import DEPLOYED, check_notebook_platform, operator_settings
 from runtime.notebook_operator import settings as operator
 from runtime.notebook_operator.names import namespace_names
 from tests.stacks import ROOT
@@ -35,6 +37,7 @@ ADA = {"user": "ada@example.org", "name": "training"}
 PROFILE = "kubernetes:kubeflow.org/v1:Profile"
 NOTEBOOK = "kubernetes:kubeflow.org/v1:Notebook"
 POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+ADMISSION = "kubernetes:admissionregistration.k8s.io/v1"
 
 
 def build(**args: object) -> Recorder:
@@ -152,7 +155,10 @@ def test_a_users_first_notebook_makes_their_profile_and_later_ones_share_it():
     assert second.properties["metadata"]["namespace"] == "ada"
     assert second.properties["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example.org/own:2"
     assert second.properties["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
-    assert notebooks["lab-ada-first"].properties["metadata"]["annotations"] == {"pulumi.com/waitFor": "condition=Ready"}
+    settled = {"pulumi.com/waitFor": "condition=Settled"}
+    assert notebooks["lab-ada-first"].properties["metadata"]["annotations"] == settled, (
+        "a stopped one is not waited for"
+    )
     assert f"{PROFILE} lab-ada" in before(recorder, second)
 
 
@@ -248,6 +254,26 @@ def test_limits_that_are_given_take_the_place_of_computed_ones():
 
     assert hard["limits.memory"] == "1536Mi"
     assert hard["requests.memory"] == "3Gi"
+
+
+@pytest.mark.parametrize("kind", ["notebooks", "requests"])
+def test_a_resource_beside_the_usual_is_let_in_where_the_quota_limits_it(kind: str):
+    def rule(**args: object) -> dict[str, str]:
+        policy = of_type(build(**args), f"{ADMISSION}:ValidatingAdmissionPolicy")[f"lab-{kind}"]
+        [found] = [one for one in policy.properties["spec"]["validations"] if "resources are" in one["message"]]
+        return found
+
+    quota = {"requests.nvidia.com/gpu": "2"}
+    hard = manifest("ResourceQuota", "kf-resource-quota", namespaceQuota=quota)["spec"]["hard"]
+    given = rule(namespaceQuota=quota)
+
+    assert rule()["message"].startswith(
+        "a notebook's resources are cpu, memory, ephemeral-storage; others need a limit"
+    )
+    assert "['cpu', 'memory', 'ephemeral-storage']" in rule()["expression"]
+    assert given["message"].startswith("a notebook's resources are cpu, memory, ephemeral-storage, nvidia.com/gpu;")
+    assert "['cpu', 'memory', 'ephemeral-storage', 'nvidia.com/gpu']" in given["expression"]
+    assert hard["requests.nvidia.com/gpu"] == "2"
 
 
 def test_network_policies_select_every_pod_so_that_no_label_leads_out():
@@ -525,8 +551,13 @@ def test_no_mistake_is_found_in_what_is_right():
     assert mistakes(route={"kind": "Mapping", "gatewayNamespace": "emissary"}) == {}
 
 
+def test_a_volume_is_mounted_by_the_cluster_or_not_at_all():
+    assert "persistentVolumeClaim" in VOLUME_KINDS
+    assert not {"csi", "hostPath", "iscsi", "nfs"} & set(VOLUME_KINDS)
+
+
 def test_a_policys_words_name_what_to_leave_out():
-    messages = [rule["message"] for rule in notebook_policy()["validations"]]
+    messages = [rule["message"] for rule in notebook_policy("lab")["validations"]]
 
     assert len(messages) == len(set(messages))
     assert all(len(message) < 256 for message in messages)

@@ -1,4 +1,4 @@
-"""Profiles and requests: whose namespace is whose, and what is in it."""
+"""Profiles: whose namespace is whose, and what is in it."""
 
 import asyncio
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 from runtime.notebook_operator import access, names, status
 from runtime.notebook_operator.cluster import Cluster
 from runtime.notebook_operator.profiles import Profiles, furniture, namespace_object, operator_binding
-from runtime.notebook_operator.requests import Requests, profile_of
+from runtime.notebook_operator.requests import Requests
 from runtime.notebook_operator.store import Store
-from tests.unit.notebooks import IMAGE, Api, Clock, notebook_defaults, refusal, settings
+from tests.unit.notebooks import Api, Clock, refusal, settings
 
 QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quota"}, "spec": {"hard": {"pods": "5"}}}
 POLICY = {
@@ -33,15 +33,6 @@ def profile(name: str = "alice", owner: str = "alice", **parts: Any) -> dict[str
     metadata = {"name": name, "uid": f"uid-{name}", "annotations": parts.pop("annotations", {})}
     spec = {"owner": {"kind": parts.pop("kind", "User"), "name": owner, **parts.pop("whose", {})}, **parts}
     return {"apiVersion": "kubeflow.org/v1", "kind": "Profile", "metadata": metadata, "spec": spec}
-
-
-def request(name: str = "r1", user: str = "alice", notebook: str = "training", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "hubstack.io/v1alpha1",
-        "kind": "NotebookRequest",
-        "metadata": {"name": name},
-        "spec": {"user": user, "name": notebook, **spec},
-    }
 
 
 class Place:
@@ -222,6 +213,26 @@ def test_a_policy_that_was_deleted_or_changed_comes_back() -> None:
     assert place.api.objects["NetworkPolicy", "alice", "deny"]["spec"]["policyTypes"] == ["Ingress"]
 
 
+def test_a_profile_whose_deletion_a_watch_missed_is_furnished_no_longer() -> None:
+    place = Place()
+    place.make(profile())
+    place.look("Profile", "alice")
+    place.api.drop("Profile", "", "alice")
+    place.api.drop("RoleBinding", "alice", "namespaceAdmin")
+    assert place.look("Profile", "alice") is None
+    assert "namespaceAdmin" not in place.names("RoleBinding")
+    assert place.store.get("Profile", "", "alice") is None
+
+
+def test_a_profile_whose_change_a_watch_missed_is_furnished_as_it_is_now() -> None:
+    place = Place()
+    place.make(profile())
+    place.look("Profile", "alice")
+    place.api.put(profile(resourceQuotaSpec={"hard": {"pods": "1"}}))
+    place.look("Profile", "alice")
+    assert place.api.objects["ResourceQuota", "alice", "quota"]["spec"] == {"hard": {"pods": "1"}}
+
+
 def test_a_refused_manifest_is_told_in_the_api_servers_words() -> None:
     place = Place()
     place.api.refuse = lambda verb, kind, dry: refusal(422, "spec.hard: Invalid") if kind == "ResourceQuota" else None
@@ -232,109 +243,26 @@ def test_a_refused_manifest_is_told_in_the_api_servers_words() -> None:
     assert condition["message"] == "spec.hard: Invalid"
 
 
-def test_a_users_first_request_makes_the_namespace_and_the_second_reuses_it() -> None:
-    place = Place()
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    assert place.names("Profile") == {"alice"}
-    assert place.reason("NotebookRequest", "r1") == "ProfilePending"
-    place.look("Profile", "alice")
-    place.look("NotebookRequest", "r1")
-    state = place.api.objects["NotebookRequest", "", "r1"]["status"]
-    assert state["namespace"] == "alice"
-    assert state["url"] == "https://nb.example.org/notebook/alice/training/"
-    assert status.is_ready(state)
-    made = place.api.objects["Notebook", "alice", "training"]
-    assert made["spec"]["template"]["spec"]["containers"] == [{"name": "training", "image": IMAGE}]
-    place.make(request("r2", notebook="second"))
-    place.look("NotebookRequest", "r2")
-    assert place.names("Profile") == {"alice"}
-    assert ("Notebook", "alice", "second") in place.api.objects
-
-
-def test_a_served_request_does_not_bring_a_deleted_notebook_back() -> None:
-    place = Place()
-    place.make(request())
-    for kind, name in (("NotebookRequest", "r1"), ("Profile", "alice"), ("NotebookRequest", "r1")):
-        place.look(kind, name)
-    place.api.drop("Notebook", "alice", "training")
-    assert place.look("NotebookRequest", "r1") is None
-    assert place.names("Notebook") == set()
-
-
-def test_a_request_that_was_cut_short_is_finished_and_not_served_twice() -> None:
-    place = Place()
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    place.look("Profile", "alice")
-    place.look("NotebookRequest", "r1")
-    half = place.api.objects["NotebookRequest", "", "r1"]
-    half.pop("status")
-    place.store.put({**place.api.put(half)})
-    place.look("NotebookRequest", "r1")
-    assert place.reason("NotebookRequest", "r1") == "Made"
-
-
-def test_a_notebook_that_the_user_had_already_is_left_as_it_is() -> None:
-    place = Place()
+def test_credentials_of_registries_are_copied_into_the_namespace_and_follow_the_original() -> None:
+    place = Place(profile={"imagePullSecrets": ["registry"]})
+    original = {"kind": "Secret", "metadata": {"name": "registry", "namespace": "dev"}, "type": "dockerconfigjson"}
+    place.make({**original, "data": {"auth": "one"}})
     place.make(profile())
     place.look("Profile", "alice")
-    place.make({"kind": "Notebook", "metadata": {"name": "training", "namespace": "alice"}, "spec": {"mine": 1}})
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    assert place.reason("NotebookRequest", "r1") == "Exists"
-    assert place.api.objects["Notebook", "alice", "training"]["spec"] == {"mine": 1}
+    copy = place.api.objects["Secret", "alice", "registry"]
+    assert (copy["type"], copy["data"]) == ("dockerconfigjson", {"auth": "one"})
+    for account in ("default-editor", "default-viewer"):
+        assert place.api.objects["ServiceAccount", "alice", account]["imagePullSecrets"] == [{"name": "registry"}]
+    before = len(place.api.written)
+    place.look("Profile", "alice")
+    assert place.api.written[before:] == []
+    place.make({**original, "data": {"auth": "two"}})
+    place.look("Profile", "alice")
+    assert place.api.objects["Secret", "alice", "registry"]["data"] == {"auth": "two"}
 
 
-def test_a_users_profile_is_found_by_its_owner_whatever_it_is_called() -> None:
-    place = Place()
-    place.make(profile("team-a", owner="alice"))
-    place.look("Profile", "team-a")
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    assert ("Notebook", "team-a", "training") in place.api.objects
-    groups = [profile("g", owner="alice", kind="Group")]
-    assert profile_of("alice", groups) is None
-
-
-def test_a_name_that_is_somebody_elses_is_not_taken_over() -> None:
-    place = Place()
-    place.make(profile("alice", owner="mallory"))
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    mine = profile_of("alice", place.store.of("Profile"))
-    assert mine
-    assert mine["metadata"]["name"] == names.namespace_names("alice")[1]
-    other = Place()
-    other.make({"kind": "Namespace", "metadata": {"name": "alice"}})
-    other.make(request())
-    other.look("NotebookRequest", "r1")
-    assert other.names("Profile") == {names.namespace_names("alice")[1]}
-
-
-def test_a_request_without_an_image_on_a_platform_without_one_is_refused() -> None:
-    place = Place(notebook=notebook_defaults(image=None))
+def test_credentials_that_are_not_there_keep_nobody_from_starting() -> None:
+    place = Place(profile={"imagePullSecrets": ["registry"]})
     place.make(profile())
     place.look("Profile", "alice")
-    place.make(request())
-    place.look("NotebookRequest", "r1")
-    assert place.reason("NotebookRequest", "r1") == "Refused"
-    place.make(request("r2", template={"spec": {"containers": [{"name": "x", "image": "y:1"}]}}))
-    place.look("NotebookRequest", "r2")
-    assert (
-        place.api.objects["Notebook", "alice", "training"]["spec"]["template"]["spec"]["containers"][0]["image"]
-        == "y:1"
-    )
-
-
-def test_a_template_that_the_api_server_refuses_is_told_in_its_words() -> None:
-    place = Place()
-    place.make(profile())
-    place.look("Profile", "alice")
-    place.api.refuse = lambda verb, kind, dry: (
-        refusal(422, "securityContext: must be object") if kind == "Notebook" else None
-    )
-    place.make(request(template={"spec": {}}))
-    place.look("NotebookRequest", "r1")
-    condition = place.api.objects["NotebookRequest", "", "r1"]["status"]["conditions"][0]
-    assert (condition["reason"], condition["message"]) == ("Refused", "securityContext: must be object")
+    assert place.reason("Profile", "alice") == "Ready"
