@@ -8,30 +8,13 @@ from weakref import ref
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import pulumi_random as random
 from pulumi.runtime.settings import get_monitor
 
 from components.content_links import content_links
-from components.kubernetes.chart_values import (
-    ACCESS_SECRET,
-    APP,
-    HUB_ACCESS,
-    HUB_PORT,
-    SHARED_CLAIM,
-    USER_PODS,
-    USER_ROLE,
-    Access,
-    FrontKind,
-    HubChart,
-    HubSecrets,
-    Values,
-    chart_values,
-    front_kind,
-    merged,
-)
-from components.kubernetes.egress_proxy import PROXY_PODS, EgressProxy
+from components.kubernetes.chart_notation import Values, merged
+from components.kubernetes.chart_values import ACCESS_SECRET, chart_values
+from components.kubernetes.egress_proxy import EgressProxy
 from components.kubernetes.hub_arguments import (
-    DEFAULT_API_PORT,
     DEFAULT_CHART,
     DEFAULT_CHART_VERSION,
     DEFAULT_REPOSITORY,
@@ -47,11 +30,16 @@ from components.kubernetes.hub_arguments import (
     password_mistake,
     tenancy_args,
 )
-from components.kubernetes.isolation import CLUSTER_DNS, DNS_PORT, api_server_rule, deny_all_policy, user_egress_policy
-from components.kubernetes.labels import NAMESPACE_LABEL, labels
-from components.kubernetes.probe import EgressProbe
+from components.kubernetes.hub_chart import HUB_PORT, Access, HubChart, HubSecrets
+from components.kubernetes.hub_front import FrontKind, front_kind
+from components.kubernetes.hub_policies import hub_policies, hub_proxy
+from components.kubernetes.hub_proof import hub_proof
+from components.kubernetes.labels import labels
+from components.kubernetes.probe import EgressProbe, proof_digest
 from components.kubernetes.tenancy import Tenancy
+from components.kubernetes.user_pod_values import HUB_ACCESS, SHARED_CLAIM, USER_PODS, USER_ROLE, user_place
 from components.probe_destinations import destination
+from components.random_secrets import random_password, random_token
 
 __all__ = ["EphemeralHub", "EphemeralHubArgs", "SharedDirectory"]
 
@@ -61,6 +49,10 @@ DEFAULT_MOUNT_OPTIONS = ["soft", "noatime", "vers=4.2"]
 PROXY_API_PORT = 8001
 
 
+KEPT_POLICY = "default-deny"
+"""Outlives `destroy` in a namespace of the stack's and goes with it: servers may end half a minute after their hub, and reach
+nothing. In a namespace of somebody else's nothing stays that would shut it."""
+
 _CLAIMED: list[tuple[ref[Any], dict[str, str]]] = []
 """The hub in each namespace, for each deployment, which is the program's connection to its engine."""
 
@@ -69,7 +61,8 @@ class EphemeralHub(pulumi.ComponentResource):
     """A hub from the chart zero-to-jupyterhub in a namespace of its own, with a password and a fresh user per visit.
 
     Servers have no volume that outlives them, no privileges and no token, and reach what the egress profile opens; a
-    probe in their place proves it at every change. Users' images are on the nodes before the hub is updated.
+    probe in their place proves it, and again whenever something changes that decides it: a policy, the chart, its
+    values, the egress proxy. Users' images are on the nodes before the hub is updated.
     """
 
     url: pulumi.Output[str]
@@ -108,8 +101,8 @@ class EphemeralHub(pulumi.ComponentResource):
             before.append(self._password_secret(password))
         if args.get("egressDomains"):
             before.append(self._egress_proxy())
-        release = self._release(chart_values(chart, secrets), before)
-        probe = self._probe(chart, release)
+        values = merged(chart_values(chart, secrets), args.get("values", {}))
+        probe = self._probe(chart, values, secrets, self._release(values, before))
         address = hub_address(args, self._namespace)
         self.url = probe.job.apply(lambda _: address)
         self.password = pulumi.Output.secret("") if password is None else password
@@ -125,17 +118,15 @@ class EphemeralHub(pulumi.ComponentResource):
             }
         )
 
-    def _metadata(self, name: str, role: str) -> kubernetes.meta.v1.ObjectMetaArgs:
+    def _metadata(self, name: str | None, role: str) -> kubernetes.meta.v1.ObjectMetaArgs:
         return kubernetes.meta.v1.ObjectMetaArgs(name=name, namespace=self._namespace, labels=labels(self._name, role))
 
     def _secrets(self, chart: HubChart) -> tuple[HubSecrets, pulumi.Output[str] | None]:
         """What the hub must keep over an update, and the password."""
-
-        def token(label: str) -> pulumi.Output[str]:
-            made = random.RandomId(f"{self._name}-{label}", byte_length=32, opts=self._local)
-            return pulumi.Output.secret(made.hex)
-
-        cookie_secret = token("cookie-secret")
+        proxy_token, cookie_secret, crypt_key = (
+            random_token(f"{self._name}-{label}", self._local)
+            for label in ("proxy-token", "cookie-secret", "crypt-key")
+        )
         password = None if chart.access is Access.OPEN else self._password()
         fingerprint = None
         if password is not None:
@@ -143,14 +134,13 @@ class EphemeralHub(pulumi.ComponentResource):
             fingerprint = pulumi.Output.all(cookie_secret, password).apply(
                 lambda known: hmac.new(known[0].encode(), known[1].encode(), hashlib.sha256).hexdigest()
             )
-        return HubSecrets(token("proxy-token"), cookie_secret, token("crypt-key"), fingerprint), password
+        return HubSecrets(proxy_token, cookie_secret, crypt_key, fingerprint), password
 
     def _password(self) -> pulumi.Output[str]:
         if "password" in self._args:
             given = pulumi.Output.secret(self._args["password"])
             return given.apply(checked_password)
-        made = random.RandomPassword(f"{self._name}-password", length=20, special=False, opts=self._local)
-        return pulumi.Output.secret(made.result)
+        return random_password(f"{self._name}-password", 20, self._local)
 
     def _password_secret(self, password: pulumi.Output[str]) -> kubernetes.core.v1.Secret:
         values = {"hub": {"config": {"SharedPasswordAuthenticator": {"user_password": password}}}}
@@ -163,26 +153,18 @@ class EphemeralHub(pulumi.ComponentResource):
         )
 
     def _policies(self) -> list[pulumi.Resource]:
-        """What pods may reach. The chart's own policies open what its pods need from each other."""
-        proxy = PROXY_PODS if self._args.get("egressDomains") else None
-        specs: dict[str, Any] = {
-            "default-deny": deny_all_policy(),
-            "user-egress": user_egress_policy(egress_rules(self._args), user_pods=USER_PODS, proxy=proxy),
-            "image-awaiter": self._api_access("image-puller"),
-        }
-        if self._args.get("userScheduler", False):
-            specs["user-scheduler"] = self._api_access("user-scheduler")
+        """What pods may reach, beside the chart's own policies."""
+        kept = KEPT_POLICY if self._args.get("createNamespace", True) else None
         return [
             kubernetes.networking.v1.NetworkPolicy(
-                f"{self._name}-{title}", metadata=self._metadata(title, "isolation"), spec=spec, opts=self._ready
+                f"{self._name}-{title}",
+                # A name of its own each time: another update in the same namespace finds the last one's policy there.
+                metadata=self._metadata(None if title == KEPT_POLICY else title, "isolation"),
+                spec=spec,
+                opts=pulumi.ResourceOptions.merge(self._ready, pulumi.ResourceOptions(retain_on_delete=title == kept)),
             )
-            for title, spec in specs.items()
+            for title, spec in hub_policies(self._args).items()
         ]
-
-    def _api_access(self, component: str) -> Values:
-        """A policy for pods of the chart that ask the Kubernetes API, for which it has none of its own."""
-        ports = sorted({443, *map(int, self._args.get("apiServerPorts", [DEFAULT_API_PORT]))})
-        return api_access_policy(component, ports)
 
     def _shared_directory(self) -> list[pulumi.Resource]:
         """A volume on the other hub's file system that nobody but this hub's users can claim, and only read."""
@@ -211,19 +193,7 @@ class EphemeralHub(pulumi.ComponentResource):
         return [volume, made]
 
     def _egress_proxy(self) -> EgressProxy:
-        return EgressProxy(
-            f"{self._name}-egress-proxy",
-            {
-                "stack": self._name,
-                "namespace": self._namespace,
-                "image": self._args.get("egressProxyImage", ""),
-                "domains": self._args.get("egressDomains", []),
-                "clients": [{"labels": USER_PODS}],
-                "excluded": self._args.get("egressExcluded", []),
-                "imagePullSecrets": self._args.get("imagePullSecrets", []),
-            },
-            self._ready,
-        )
+        return EgressProxy(f"{self._name}-egress-proxy", hub_proxy(self._name, self._args), self._ready)
 
     def _release(self, values: Values, before: Sequence[pulumi.Resource]) -> kubernetes.helm.v3.Release:
         args = self._args
@@ -237,7 +207,7 @@ class EphemeralHub(pulumi.ComponentResource):
             # An archive or folder is the version that it is.
             version=None if is_local(chart) else args.get("chartVersion", DEFAULT_CHART_VERSION),
             repository_opts=repository if is_in_repository(chart) else None,
-            values=merged(values, args.get("values", {})),
+            values=values,
             timeout=int(args.get("timeout", DEFAULT_TIMEOUT_SECONDS)),
             # What failed stays to be looked at; what an update added before it failed goes.
             atomic=False,
@@ -253,9 +223,12 @@ class EphemeralHub(pulumi.ComponentResource):
             ),
         )
 
-    def _probe(self, chart: HubChart, release: kubernetes.helm.v3.Release) -> EgressProbe:
-        """Proof in the place of a user's pod, with its labels and image."""
+    def _probe(
+        self, chart: HubChart, values: Values, secrets: HubSecrets, release: kubernetes.helm.v3.Release
+    ) -> EgressProbe:
+        """Proof in the place of a user's pod, with its labels, image and nodes."""
         hub = "$HUB_SERVICE_HOST" if chart.by_address else "hub"
+        nodes, tolerations = user_place(values)
         return EgressProbe(
             f"{self._name}-probe",
             {
@@ -268,8 +241,12 @@ class EphemeralHub(pulumi.ComponentResource):
                 "forbidden": [
                     destination("tcp", "$PROXY_API_SERVICE_HOST", PROXY_API_PORT, "the proxy's API, which moves routes")
                 ],
-                "nodeSelector": self._args.get("nodeSelector", {}),
+                "nodeSelector": nodes,
+                "tolerations": tolerations,
                 "imagePullSecrets": self._args.get("imagePullSecrets", []),
+                "proves": pulumi.Output.all(hub_proof(self._name, self._args), secrets.cookie_secret).apply(
+                    lambda known: proof_digest(*known)
+                ),
             },
             pulumi.ResourceOptions(parent=self, depends_on=[release]),
         )
@@ -280,23 +257,6 @@ def hub_address(args: EphemeralHubArgs, namespace: str) -> str:
     if front_kind(args.get("front", {})) is FrontKind.NONE:
         return f"http://proxy-public.{namespace}"
     return f"https://{args.get('domain', '')}"
-
-
-def api_access_policy(component: str, ports: Sequence[int]) -> Values:
-    """Spec of a policy by which a component of the chart finds and asks the Kubernetes API, wherever its machines are."""
-    names = {
-        "podSelector": {"matchLabels": CLUSTER_DNS["labels"]},
-        "namespaceSelector": {"matchLabels": {NAMESPACE_LABEL: CLUSTER_DNS.get("namespace", "")}},
-    }
-    resolve = [{"protocol": protocol, "port": DNS_PORT} for protocol in ("UDP", "TCP")]
-    return {
-        "podSelector": {"matchLabels": {"app": APP, "component": component}},
-        "policyTypes": ["Egress"],
-        "egress": [
-            {"to": [names], "ports": resolve},
-            api_server_rule(ports),
-        ],
-    }
 
 
 def shared_volume(shared: SharedDirectory, namespace: str) -> Values:

@@ -163,8 +163,8 @@ FAMILY_CONFIG: dict[str, dict[str, Any]] = {
 nodes on one engine may use together. `maxRecordSeconds`: how long others may remember an address. `allowOpen`: users'
 code may reach every public address. `usersInContainers`: it runs in containers on a stack's hosts, which the metadata
 service's hop limit keeps from a host's role. `allowOpenHub`: a hub may let everybody in without a password.
-`reviewedCode`: SHA-256, in hexadecimal, of code in a hub's `extraConfig` that somebody has read; no check can tell what
-other code does. `knownCharts`: names of charts beside `jupyterhub` that somebody has looked at; what a Helm release
+`reviewedCode`: SHA-256, in hexadecimal, of code in a hub's `extraConfig`, or of a value that runs other programs, that
+somebody has read; no check can tell what other code does. `knownCharts`: names of charts beside `jupyterhub` that somebody has looked at; what a Helm release
 makes of another one no check can see.
 """
 

@@ -112,15 +112,12 @@ def stack_configuration() -> SingleConfig:
         raise pulumi.RunError(f"no cluster to deploy to: {error}") from None
 
 
-def require_cluster(needed: Sequence[Right], granted: Sequence[Right] = ()) -> None:
-    """Stop a program whose default provider has no cluster, or not the rights that its stack needs.
-
-    Not for programs whose cluster comes out of the same update: there is none to ask yet.
+def require_no_mistakes(what: str, mistakes: Sequence[str]) -> None:
+    """Stop a program before it makes anything.
 
     Raises:
-        pulumi.RunError: the message has every right that is missing.
+        pulumi.RunError: there are mistakes; the message has all of them.
     """
-    mistakes = cluster_mistakes(stack_configuration(), needed, granted)
     if mistakes:
-        lines = "\n".join(f"  - {mistake['reason']}" for mistake in mistakes)
-        raise pulumi.RunError(f"the cluster cannot take the stack, for {len(mistakes)} reason(s):\n{lines}")
+        lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
+        raise pulumi.RunError(f"the {what} cannot be deployed, for {len(mistakes)} reason(s):\n{lines}")

@@ -39,8 +39,6 @@ class EgressProxyArgs(TypedDict):
     """Ranges that it never reaches beside `components.egress.NEVER_REACHED`. Default: none."""
     replicas: NotRequired[int]
     """How many run, 1 to 10. With more than one, draining a node leaves one. Default 1."""
-    nodeSelector: NotRequired[dict[str, str]]
-    """Labels of the nodes that it runs on. Default: any node."""
     imagePullSecrets: NotRequired[list[str]]
     """Secrets of the namespace with credentials of the image's registry. Default: none."""
 
@@ -69,7 +67,7 @@ class EgressProxy(pulumi.ComponentResource):
         local = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
         metadata = _metadata(args)
         replicas = args.get("replicas", 1)
-        configuration = squid_configuration(args["domains"], args.get("excluded", []))
+        configuration = proxy_configuration(args)
         config = kubernetes.core.v1.ConfigMap(
             f"{name}-configuration", metadata=metadata, data={"squid.conf": configuration}, opts=local
         )
@@ -121,6 +119,16 @@ def proxy_environment(address: str, namespace: str) -> dict[str, str]:
     return {"HTTPS_PROXY": address, "https_proxy": address, "NO_PROXY": direct, "no_proxy": direct}
 
 
+def proxy_configuration(args: EgressProxyArgs) -> str:
+    """Squid's configuration."""
+    return squid_configuration(args["domains"], args.get("excluded", []))
+
+
+def proxy_rules(args: EgressProxyArgs) -> dict[str, Any]:
+    """All that decides what the proxy passes on: its policies, and its pods with image and configuration."""
+    return {"policies": network_policies(args), "deployment": deployment_spec(args, proxy_configuration(args))}
+
+
 def network_policies(args: EgressProxyArgs) -> dict[str, Any]:
     """Specs of the proxy's policies, by what they open; its clients' own say that they may reach it."""
     pods = PROXY_PODS["labels"]
@@ -147,8 +155,6 @@ def deployment_spec(args: EgressProxyArgs, configuration: str) -> dict[str, Any]
     pod["volumes"] = [{"name": "configuration", "configMap": {"name": NAME}}]
     # Tunnels that are in use end with the pod: `preStop`, `shutdown_lifetime` and a margin.
     pod["terminationGracePeriodSeconds"] = 20
-    if args.get("nodeSelector"):
-        pod["nodeSelector"] = args.get("nodeSelector", {})
     if args.get("imagePullSecrets"):
         pod["imagePullSecrets"] = [{"name": secret} for secret in args.get("imagePullSecrets", [])]
     if args.get("replicas", 1) > 1:

@@ -10,16 +10,10 @@ import pulumi
 
 from components.content_links import ContentLink, check_content_links
 from components.egress import EgressProfile, check_egress
-from components.kubernetes.chart_values import (
-    CHART_IMAGES,
-    Access,
-    Front,
-    FrontKind,
-    HubChart,
-    system_rooms,
-)
 from components.kubernetes.egress_proxy import proxy_address, proxy_environment
 from components.kubernetes.egress_proxy import room as egress_proxy_room
+from components.kubernetes.hub_chart import CHART_IMAGES, Access, HubChart, system_rooms
+from components.kubernetes.hub_front import Front, FrontKind
 from components.kubernetes.images import image_mistake
 from components.kubernetes.isolation import EgressRules
 from components.kubernetes.probe import PROBE_ROOM
@@ -86,7 +80,7 @@ class EphemeralHubArgs(TypedDict):
     It must have the label of the Pod Security Standard `restricted` and belong to no other stack. Default True."""
     chart: NotRequired[str]
     """Chart: a name in `chartRepository`, an `oci://…` address, or an archive or folder on this machine (a path with a
-    slash). Default `jupyterhub`."""
+    slash; the policy pack takes a folder for one where the path begins with `/`, `./` or `../`). Default `jupyterhub`."""
     chartVersion: NotRequired[str]
     """Version of the chart, 4.3.0 or newer. Default 4.4.0."""
     chartRepository: NotRequired[str]
@@ -143,7 +137,9 @@ class EphemeralHubArgs(TypedDict):
     """Further values of the chart, laid over the stack's own; what an argument decides is refused here. Default: none."""
     dataProtection: NotRequired[bool]
     """Whether the hub's database outlives `destroy`. A release cannot be protected in part: its namespace and the claim
-    stay, the rest goes. To deploy again, set `createNamespace` to False. Default True."""
+    stay, the rest goes. To deploy again, set `createNamespace` to False. Default True.
+    A policy that lets nothing in or out stays with a namespace that the stack made: servers may end half a minute after their
+    hub."""
 
 
 def hub_namespace(name: str, args: EphemeralHubArgs) -> str:

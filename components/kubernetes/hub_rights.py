@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from components.kubernetes.chart_values import FrontKind, front_kind
 from components.kubernetes.hub_arguments import EphemeralHubArgs, hub_namespace
+from components.kubernetes.hub_front import FrontKind, front_kind
 from components.kubernetes.rights import Right, granted_rights, needed_rights
 from components.kubernetes.tenancy import PolicyRule
 
@@ -45,6 +45,35 @@ CHART_ROLE: PolicyRule = {
 }
 """What the chart lets the hub do in its namespace, which only somebody who may it too can grant."""
 
+_LOOK = ("get", "list", "watch")
+
+SCHEDULER_ROLE: tuple[PolicyRule, ...] = (
+    {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]},
+    {"apiGroups": [""], "resources": ["nodes", "namespaces"], "verbs": [*_LOOK]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete", *_LOOK]},
+    {"apiGroups": [""], "resources": ["bindings", "pods/binding"], "verbs": ["create"]},
+    {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch", "update"]},
+    {"apiGroups": [""], "resources": ["replicationcontrollers", "services"], "verbs": [*_LOOK]},
+    {"apiGroups": ["apps", "extensions"], "resources": ["replicasets"], "verbs": [*_LOOK]},
+    {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": [*_LOOK]},
+    {"apiGroups": ["policy"], "resources": ["poddisruptionbudgets"], "verbs": [*_LOOK]},
+    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+    {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    {
+        "apiGroups": ["storage.k8s.io"],
+        "resources": ["csidrivers", "csinodes", "csistoragecapacities", "storageclasses"],
+        "verbs": [*_LOOK],
+    },
+    {
+        "apiGroups": [""],
+        "resources": ["persistentvolumeclaims", "persistentvolumes"],
+        "verbs": ["patch", "update", *_LOOK],
+    },
+)
+"""What the ClusterRole of the chart's user scheduler has in chart 4: Kubernetes' own roles `system:kube-scheduler` (1.30)
+and `system:volume-scheduler`. Charts with a newer scheduler hand on a little more."""
+
 
 def ephemeral_needs(name: str, args: EphemeralHubArgs) -> tuple[list[Right], list[Right]]:
     """What the deployer must be allowed, and what the chart's roles hand on; see `components.kubernetes.access_check`."""
@@ -56,10 +85,13 @@ def ephemeral_needs(name: str, args: EphemeralHubArgs) -> tuple[list[Right], lis
         kinds.append(("networking.k8s.io", "ingresses"))
     if kind is FrontKind.GATEWAY:
         kinds.append(("gateway.networking.k8s.io", "httproutes"))
+    if args.get("userScheduler", False):
+        kinds.append(("policy", "poddisruptionbudgets"))
     needed = needed_rights(types, namespace)
     needed += [Right(group, resource, verb, namespace=namespace) for group, resource in kinds for verb in CHART_VERBS]
+    granted = [replace(right, namespace=namespace) for right in granted_rights([CHART_ROLE])]
     if args.get("userScheduler", False):
         roles = ("clusterroles", "clusterrolebindings")
         needed += [Right("rbac.authorization.k8s.io", role, verb) for role in roles for verb in CHART_VERBS]
-    granted = [replace(right, namespace=namespace) for right in granted_rights([CHART_ROLE])]
+        granted += granted_rights(SCHEDULER_ROLE)
     return sorted(set(needed)), granted

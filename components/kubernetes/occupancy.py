@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import cast
 
 import httpx2
-import pulumi
 from lightkube import Client, SingleConfig
 from lightkube.core.exceptions import ApiError
 from lightkube.resources.core_v1 import Namespace, Service
 
-from components.kubernetes.access_check import SECONDS_TO_ANSWER, stack_configuration
+from components.kubernetes.access_check import SECONDS_TO_ANSWER
 from components.kubernetes.labels import STACK_LABEL
 from components.kubernetes.tenancy import namespace_mistakes
 
@@ -74,16 +73,3 @@ def ask_occupancy(configuration: SingleConfig, namespace: str) -> tuple[Mapping[
         return labels, None
     annotations = cast("Mapping[str, str]", (service.annotations if service else None) or {})  # pyright: ignore[reportUnknownMemberType]
     return labels, annotations.get(RELEASE_ANNOTATION, "unknown")
-
-
-def require_namespace(namespace: str, *, stack: str, create: bool) -> None:
-    """Stop a program whose hub cannot have its namespace, before it makes anything.
-
-    Raises:
-        pulumi.RunError: the message has every reason.
-    """
-    labels, release = ask_occupancy(stack_configuration(), namespace)
-    mistakes = occupancy_mistakes(namespace, labels, release, stack=stack, create=create)
-    if mistakes:
-        lines = "\n".join(f"  - {mistake}" for mistake in mistakes)
-        raise pulumi.RunError(f"the hub cannot be deployed, for {len(mistakes)} reason(s):\n{lines}")

@@ -1,14 +1,17 @@
 """Proof that a user's pod reaches nothing it must not: an update fails when something forbidden answers."""
 
 import hashlib
+import hmac
+import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.egress import EgressProfile
-from components.egress_proxy import PROXY_PORT
+from components.egress_proxy import HTTPS_PORT, PROXY_PORT
 from components.kubernetes.egress_proxy import NAME as PROXY_NAME
 from components.kubernetes.isolation import EgressRules
 from components.kubernetes.labels import labels
@@ -28,6 +31,9 @@ from components.probe_destinations import (
 )
 
 ROLE = "egress-probe"
+
+PROVES = "hubstack.io/proves"
+"""Annotation of the probe's pod with the digest of what it proves; see `proof_digest`."""
 
 PROBE_ROOM: Room = {"pods": 2, "cpu": 0.5, "memory": "128M", "scratch": "64M"}
 """What the probe takes of a namespace's quota, a new one beside the last one's rest."""
@@ -50,7 +56,7 @@ OTHER_NAMESPACE = destination("tcp", "kube-dns.kube-system.svc", 9153, "a port o
 
 
 class EgressProbeArgs(TypedDict):
-    """Arguments of `EgressProbe`. All are plain values: they decide what is tried."""
+    """Arguments of `EgressProbe`. All but `proves` are plain values: they decide what is tried."""
 
     stack: str
     """Value of the label `hubstack.stack`."""
@@ -78,13 +84,16 @@ class EgressProbeArgs(TypedDict):
     """Secrets of the namespace with credentials of the image's registry. Default: none."""
     cpu: NotRequired[float]
     """Limit in processors, where a user's is lower than the default of 0.5."""
+    proves: NotRequired[pulumi.Input[str]]
+    """Digest of all that decides what users' pods reach, by `proof_digest`: another one is proved anew. Default: none,
+    so that a change is proved where it changes what is tried."""
 
 
 class EgressProbe(pulumi.ComponentResource):
     """A Job in a pod like a user's; it fails, and the update with it, when something forbidden answers.
 
-    Its name is made of what it tries, so that a change of the profile is proved anew. What answered stands in the
-    message of the failed pod.
+    Its name is made of what it tries and of what decides the answers (`proves`), so that a change of either is proved
+    anew. What answered stands in the message of the failed pod.
     """
 
     job: pulumi.Output[str]
@@ -99,8 +108,11 @@ class EgressProbe(pulumi.ComponentResource):
             opts: resource options; they depend on every NetworkPolicy and on what must answer.
         """
         super().__init__("hubstack:kubernetes:EgressProbe", name, {}, opts)
+        # The digest can be read off the pod, so it makes no secret of what it is in.
+        if "proves" in args:
+            args = {**args, "proves": pulumi.Output.unsecret(pulumi.Output.from_input(args["proves"]))}
         spec: Any = job_spec(args)
-        job_title = job_name(spec)
+        job_title = pulumi.Output.from_input(spec).apply(job_name)
         job = kubernetes.batch.v1.Job(
             f"{name}-job",
             metadata=kubernetes.meta.v1.ObjectMetaArgs(
@@ -113,13 +125,25 @@ class EgressProbe(pulumi.ComponentResource):
                 custom_timeouts=pulumi.CustomTimeouts(create=f"{DEADLINE_SECONDS + 30}s"),
             ),
         )
-        self.job = job.id.apply(lambda _: job_title)
+        self.job = pulumi.Output.all(job_title, job.id).apply(lambda known: str(known[0]))
         self.register_outputs({"job": self.job})
 
 
 def job_name(spec: dict[str, Any]) -> str:
     """The Job's name: Jobs cannot be changed, and a changed one is to run."""
     return f"{ROLE}-{hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:10]}"
+
+
+def proof_digest(decides: Mapping[str, Any], key: str = "") -> str:
+    """The digest of what decides the answers that a probe gets.
+
+    Args:
+        decides: policies, versions, images and settings, as JSON has them.
+        key: a random secret of the stack; needed where anything in `decides` could be a secret, because who may look
+            at pods could otherwise try what it is.
+    """
+    text = json.dumps(decides, sort_keys=True).encode()
+    return hmac.new(key.encode(), text, hashlib.sha256).hexdigest() if key else hashlib.sha256(text).hexdigest()
 
 
 def job_spec(args: EgressProbeArgs) -> dict[str, Any]:
@@ -150,10 +174,13 @@ def job_spec(args: EgressProbeArgs) -> dict[str, Any]:
         pod["tolerations"] = args.get("tolerations")
     if args.get("imagePullSecrets"):
         pod["imagePullSecrets"] = [{"name": secret} for secret in args.get("imagePullSecrets", [])]
+    metadata: dict[str, Any] = {"labels": {**labels(args["stack"], ROLE), **args["podLabels"]}}
+    if "proves" in args:
+        metadata["annotations"] = {PROVES: args["proves"]}
     return {
         "backoffLimit": 0,
         "activeDeadlineSeconds": DEADLINE_SECONDS,
-        "template": {"metadata": {"labels": {**labels(args["stack"], ROLE), **args["podLabels"]}}, "spec": pod},
+        "template": {"metadata": metadata, "spec": pod},
     }
 
 
@@ -172,11 +199,22 @@ def forbidden_destinations(egress: EgressRules) -> list[Destination]:
     """Everything that must not answer under the profile."""
     profile = EgressProfile(egress["profile"])
     found = [KUBERNETES_API, *METADATA_SERVICES, *PRIVATE_NEIGHBOURS, *NODE, OTHER_NAMESPACE, PUBLIC_IPV6]
+    found += _excluded_neighbours(egress)
     if profile is EgressProfile.OPEN:
         return found
     opened = set(egress["ports"]) if profile is EgressProfile.PORTS else set[int]()
     found += [one for one in PUBLIC_PORTS if one["kind"] != "tcp" or one["port"] not in opened]
     return found + [one for one in OUTSIDE if one["kind"] == "dns" and profile is EgressProfile.CLOSED]
+
+
+def _excluded_neighbours(egress: EgressRules) -> list[Destination]:
+    """The first address of each range that the stack excludes, on a port that the profile opens elsewhere."""
+    opened = egress["ports"] if EgressProfile(egress["profile"]) is EgressProfile.PORTS else ()
+    ranges = [ipaddress.ip_network(text) for text in sorted(set(egress.get("excluded", [])))]
+    return [
+        destination("tcp", str(next(iter(one.hosts()))), min(opened, default=HTTPS_PORT), f"excluded range {one}")
+        for one in ranges
+    ]
 
 
 def _proxy_refuses(args: EgressProbeArgs) -> list[Destination]:

@@ -38,6 +38,9 @@ SCRATCH_BYTES = 256 * 2**20
 
 MOST_RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
+_RESOURCE = re.compile(r"requests\.([A-Za-z0-9][A-Za-z0-9./_-]*)")
+"""How a quota names a resource; Kubernetes counts those of devices by their requests alone."""
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -302,6 +305,12 @@ def resource_quota_spec(
     """The namespace's limits: those of one server times the fleet's, and the system's room."""
     filled: FleetQuota = {**FLEET_QUOTA_DEFAULTS, **fleet}
     return {"hard": _hard(user, int(filled.get("servers", 0)), system or {}, persistent_home=persistent_home)}
+
+
+def limited_resources(hard: Mapping[str, str]) -> tuple[str, ...]:
+    """What containers may ask for in a namespace: what every quota limits, and what these limits name beside, such as `nvidia.com/gpu`."""
+    named = {match[1] for match in map(_RESOURCE.fullmatch, hard) if match}
+    return *MOST_RESOURCES, *sorted(named - {*MOST_RESOURCES, "storage"})
 
 
 def check_tenancy(args: TenancyArgs) -> list[pulumi.InputPropertyErrorDetails]:

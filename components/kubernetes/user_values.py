@@ -1,5 +1,6 @@
 """What a stack may add to the chart's values: nothing that an argument decides, and amounts in the hub's units."""
 
+import ast
 import difflib
 import math
 import re
@@ -8,8 +9,11 @@ from typing import Any, cast
 
 import pulumi
 
+from components.kubernetes.chart_notation import hub_size
 from components.kubernetes.images import image_mistake
-from components.quotas import USER_QUOTA_DEFAULTS, UserQuota, parse_size
+from components.kubernetes.quantities import parse_quantity
+from components.kubernetes.tenancy import user_resources
+from components.quotas import USER_QUOTA_DEFAULTS, UserQuota, check_user_quota, parse_size
 
 SECTIONS = (
     *("cull", "custom", "debug", "enabled", "fullnameOverride", "global", "httpRoute", "hub", "imagePullSecret"),
@@ -19,6 +23,9 @@ SECTIONS = (
 
 _LABELS = "NetworkPolicies select pods by labels that are made of it"
 _SAFETY = "the safety of users' pods rests on it"
+_CULLER = (
+    "it replaces what the chart registers, the culler among it; use hub.services and hub.loadRoles, which add to it"
+)
 
 DECIDED: Mapping[str, str] = {
     "cull": "set userQuota.idle, userQuota.maxAge and cullUsers",
@@ -31,6 +38,8 @@ DECIDED: Mapping[str, str] = {
     "hub.config.JupyterHub.admin_access": "nobody is an administrator",
     "hub.config.JupyterHub.authenticator_class": "set access",
     "hub.config.JupyterHub.cookie_secret": "the stack generates it",
+    "hub.config.JupyterHub.load_roles": _CULLER,
+    "hub.config.JupyterHub.services": _CULLER,
     "hub.config.KubeSpawner": _SAFETY,
     "hub.config.SharedPasswordAuthenticator": "set password",
     "hub.cookieSecret": "the stack generates it",
@@ -52,6 +61,7 @@ DECIDED: Mapping[str, str] = {
     "singleuser.allowPrivilegeEscalation": _SAFETY,
     "singleuser.cloudMetadata": "set egressProfile",
     "singleuser.cpu": "set userQuota.cpu",
+    "singleuser.extraEnv.JUPYTERHUB_ACTIVITY_INTERVAL": "set userQuota.idle",
     "singleuser.extraPodConfig.activeDeadlineSeconds": "set userQuota.maxAge",
     "singleuser.extraResource": "set userQuota.home",
     "singleuser.image": "set image",
@@ -63,6 +73,8 @@ DECIDED: Mapping[str, str] = {
     "singleuser.uid": _SAFETY,
 }
 """Values that arguments decide or that must stay as they are, and what to do instead."""
+
+NODE_PURPOSES = ("ignore", "prefer", "require")
 
 _HUB_SIZE = re.compile(r"\d+(\.\d+)?[KMGT]?")
 
@@ -83,15 +95,64 @@ def check_user_values(
         advice = f"did you mean {close[0]}?" if close else f"one of {', '.join(SECTIONS)}"
         wrong([section], f"the chart has no such section; {advice}")
     for steps in sorted(set(_leaves(values))):
+        given = _kubernetes_fields(steps)
         for decided, advice in DECIDED.items():
             fixed = tuple(decided.split("."))
-            if steps[: len(fixed)] == fixed or fixed[: len(steps)] == steps:
+            if given[: len(fixed)] == fixed or fixed[: len(given)] == given:
                 wrong(steps, f"it cannot be set here: {advice}")
                 break
-    for steps, override in _profile_overrides(values):
-        for key, reason in _override_mistakes(override, user):
-            wrong((*steps, key), reason)
+    for steps, reason in (*_replaced_lists(values), *_place_mistakes(values)):
+        if not any(error["property_path"] == ".".join((path, *steps)) for error in errors):
+            wrong(steps, reason)
+    for steps, reason in _profile_mistakes(values, user):
+        wrong(steps, reason)
     return errors
+
+
+def _kubernetes_fields(steps: Path) -> Path:
+    """The steps with the field of a pod as Kubernetes writes it: KubeSpawner takes `active_deadline_seconds` as well."""
+    pod = ("singleuser", "extraPodConfig")
+    if steps[:2] != pod:
+        return steps
+    return (*pod, *(re.sub("_([a-z])", lambda found: found[1].upper(), step) for step in steps[2:3]), *steps[3:])
+
+
+def _replaced_lists(values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Code that assigns a list of JupyterHub's to which the chart adds its culler."""
+    steps = ("hub", "extraConfig")
+    _, code = _reached(values, steps)
+    for key, text in cast("Mapping[str, Any]", code).items() if isinstance(code, Mapping) else ():
+        try:
+            program = ast.parse(str(text))
+        except (SyntaxError, ValueError):
+            # The hub tells where it is wrong.
+            continue
+        assigned = [target for node in ast.walk(program) if isinstance(node, ast.Assign) for target in node.targets]
+        if any(ast.unparse(target) in ("c.JupyterHub.services", "c.JupyterHub.load_roles") for target in assigned):
+            yield (*steps, key), _CULLER
+
+
+def _place_mistakes(values: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """What keeps the egress probe from the nodes of users' pods, which these values decide."""
+    same = "the egress probe goes where users' pods go"
+    for steps in (("scheduling", "userPods", "tolerations"), ("singleuser", "extraTolerations")):
+        found, part = _reached(values, steps)
+        if found and not (isinstance(part, list) and all(isinstance(one, Mapping) for one in cast("list[Any]", part))):
+            yield found, f"write tolerations as Kubernetes has them, or an empty list: {same}"
+    found, part = _reached(values, ("scheduling", "userPods", "nodeAffinity", "matchNodePurpose"))
+    if found and part not in NODE_PURPOSES:
+        yield found, f"{part!r} is not known; one of {', '.join(NODE_PURPOSES)}"
+
+
+def _reached(values: Any, steps: Path) -> tuple[Path, Any]:
+    """What stands at the end of the steps or in their way, and where; nowhere if nothing does."""
+    for number, step in enumerate(steps):
+        if not isinstance(values, Mapping):
+            return steps[:number], values
+        if step not in values:
+            return (), None
+        values = cast("Mapping[str, Any]", values)[step]
+    return steps, values
 
 
 def _leaves(values: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
@@ -103,13 +164,26 @@ def _leaves(values: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
             yield (*above, key)
 
 
-def _profile_overrides(values: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """What each profile that users can choose changes of their pod."""
+def _profile_mistakes(values: Mapping[str, Any], user: UserQuota) -> Iterator[tuple[Path, str]]:
+    for steps, override, whole in _profile_overrides(values):
+        for key, reason in _override_mistakes(override, user):
+            yield (*steps, key), reason
+        # Amounts that are wrong by themselves are told where they stand.
+        if not check_user_quota(user) and not [*_override_mistakes(whole, user)]:
+            for key, reason in _guarantee_mistakes(override, whole, user):
+                yield (*steps, key), reason
+
+
+def _profile_overrides(values: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any], Mapping[str, Any]]]:
+    """What each profile that users can choose, and each choice in it, changes of their pod; then with the profile's own."""
     singleuser = values.get("singleuser")
     if isinstance(singleuser, Mapping):
         given: Any = cast("Mapping[str, Any]", singleuser).get("profileList") or []
         for number, profile in enumerate(cast("Sequence[Any]", given)):
-            yield from _overrides(profile, ("singleuser", f"profileList[{number}]"))
+            _, own = _reached(profile, ("kubespawner_override",))
+            base: Mapping[str, Any] = cast("Mapping[str, Any]", own) if isinstance(own, Mapping) else {}
+            for steps, override in _overrides(profile, ("singleuser", f"profileList[{number}]")):
+                yield steps, override, {**base, **override}
 
 
 def _overrides(part: Any, above: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -120,6 +194,32 @@ def _overrides(part: Any, above: Path) -> Iterator[tuple[Path, Mapping[str, Any]
             yield (*above, key), cast("Mapping[str, Any]", value)
         else:
             yield from _overrides(value, (*above, key))
+
+
+def _guarantee_mistakes(
+    override: Mapping[str, Any], whole: Mapping[str, Any], user: UserQuota
+) -> Iterator[tuple[str, str]]:
+    """Limits below what is kept for the pod, which Kubernetes does not take.
+
+    Args:
+        override: what the profile or the choice changes.
+        whole: the same with the profile's own.
+        user: the quota.
+    """
+    kept = user_resources(user)["requests"]
+    amounts: Mapping[str, tuple[str, Callable[[str], float]]] = {
+        "mem": (hub_size(kept["memory"]), _bytes),
+        "cpu": (kept["cpu"], parse_quantity),
+    }
+    for resource, (given, amount) in amounts.items():
+        limit, guarantee = f"{resource}_limit", f"{resource}_guarantee"
+        least = str(whole.get(guarantee, given))
+        changed = [key for key in (limit, guarantee) if key in override]
+        if changed and limit in whole and amount(str(whole[limit])) < amount(least):
+            yield (
+                changed[0],
+                f"{limit} is below what is kept for the pod, {least}: it could not start; set {guarantee} too",
+            )
 
 
 def _override_mistakes(override: Mapping[str, Any], user: UserQuota) -> Iterator[tuple[str, str]]:

@@ -58,10 +58,13 @@ def pods_never_reached(
 ) -> Iterator[tuple[StackResource, Finding]]:
     """Pods reach no metadata service, and users' pods no private range by address (NSA guide: network policies).
 
-    All NetworkPolicies of a namespace count together, with those that a hub's chart makes of its values.
+    All NetworkPolicies of a namespace count together, with those that a hub's chart makes of its values. Policies that
+    another engine reads, such as Cilium's, Calico's or AdminNetworkPolicy, may open more, which this cannot say.
     """
     spaces = gather(resources)
     yield from _unsettled(spaces, users=False)
+    for resource, kind in spaces.other_policies:
+        yield resource, undecided(f"what a {kind} opens, where this reads Kubernetes' own NetworkPolicy alone,")
     for space, pods, union in _pods(spaces):
         if not union.isolated:
             if pods.users and all(policy.selects for policy in space.policies):

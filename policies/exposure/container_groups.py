@@ -16,7 +16,7 @@ CONTAINER_KEYS = frozenset(
     {
         *("role", "image", "command", "cpu", "memory_bytes", "processes", "networks", "host_network", "environment"),
         *("image_variables", "texts", "secrets", "reloads", "volumes", "engine_socket", "cap_add", "user", "ports"),
-        *("extra_hosts", "health"),
+        *("health", "restarts"),
     }
 )
 """Everything that this pack reads, or knows to be harmless."""

@@ -5,12 +5,16 @@ from typing import Any
 
 from policies.findings import Finding, undecided, violation
 from policies.quotas.fleets import ADDRESSES
-from policies.reader import UNKNOWN, Value, read
+from policies.reader import UNKNOWN, Value, items, read
 from policies.registry import REGISTRY, StackResource
-from policies.resource_types import CERTIFICATE, HEALTH_CHECK, RECORD
+from policies.resource_types import CERTIFICATE, HEALTH_CHECK, METRIC_ALARM, RECORD
 
 PLAIN = frozenset({"HTTP", "HTTP_STR_MATCH", "TCP"})
 """Kinds of checks that an attacker on the way, or a port that is merely open, passes."""
+
+METRIC = {"namespace": "AWS/Route53", "metricName": "HealthCheckStatus"}
+METRICS_REGION = "us-east-1"
+"""Where Route 53 writes how hosts are; an alarm of another region waits for figures that never come."""
 
 
 @REGISTRY.check(
@@ -70,3 +74,49 @@ def record_health_check(
             yield record, undecided("whether a health check asks for its name")
         else:
             yield record, violation(f"points at a host that no health check asks ({_host(name)})")
+
+
+def _tells(alarm: StackResource) -> Value:
+    """Whether an alarm tells somebody what a health check finds; `UNKNOWN` before that is known."""
+    given = {key: read(alarm.inputs, key) for key in (*METRIC, "actionsEnabled", "region")}
+    right = {key: (wanted, UNKNOWN) for key, wanted in METRIC.items()}
+    right |= {"actionsEnabled": (None, True, UNKNOWN), "region": (None, METRICS_REGION, UNKNOWN)}
+    actions = read(alarm.inputs, "alarmActions")
+    if any(given[key] not in allowed for key, allowed in right.items()):
+        return False
+    if UNKNOWN in (actions, *given.values()):
+        return UNKNOWN
+    return any(True for _ in items(alarm.inputs, "alarmActions"))
+
+
+def _watches(alarm: StackResource, check: StackResource) -> Value:
+    """Whether an alarm is about a health check; `UNKNOWN` before that is known."""
+    sources = alarm.dependencies.get("dimensions", ())
+    if check.urn in sources:
+        return True
+    watched = read(alarm.inputs, "dimensions", "HealthCheckId")
+    if watched is UNKNOWN:
+        return False if sources else UNKNOWN
+    return watched is not None and watched == check.id
+
+
+@REGISTRY.stack_check(
+    "health-check-alarm",
+    severity="medium",
+    remediation=f"Add a CloudWatch alarm on HealthCheckStatus of this check, in {METRICS_REGION}, that tells a topic.",
+)
+def health_check_alarm(
+    resources: Sequence[StackResource], _config: Mapping[str, Any]
+) -> Iterator[tuple[StackResource, Finding]]:
+    """Somebody hears when a host does not answer: a health check by itself tells nobody and changes nothing."""
+    alarms = [(alarm, _tells(alarm)) for alarm in resources if alarm.type == METRIC_ALARM]
+    for check in resources:
+        if check.type != HEALTH_CHECK or read(check.inputs, "disabled") is True:
+            continue
+        found = [(tells, _watches(alarm, check)) for alarm, tells in alarms]
+        if (True, True) in found:
+            continue
+        if any(False not in both for both in found):
+            yield check, undecided("whether an alarm tells of it")
+        else:
+            yield check, violation("tells nobody when its host does not answer")

@@ -1,4 +1,4 @@
-"""Who gets into a hub that a chart makes, what it shows to the outside, and what it runs, by its values."""
+"""Who gets into a hub that a chart makes, with which powers, what it shows to the outside, and which chart it is."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,8 @@ from typing import Any
 
 from policies.exposure.pod_access import MOVING_TAGS
 from policies.findings import Finding, undecided, violation
-from policies.kubernetes.hub_values import Values, digest, hub_values, is_harmless, on_hub_values
+from policies.kubernetes.edges import is_with_tls, plain_hosts
+from policies.kubernetes.hub_values import Values, hub_values, on_hub_values
 from policies.reader import UNKNOWN, Value, as_mapping, holds_unknown, items, plain, read
 from policies.registry import REGISTRY
 from policies.resource_types import CHART, RELEASE, YAML
@@ -16,20 +17,30 @@ OPEN_AUTHENTICATORS = re.compile(
 )
 """Names and classes of authenticators that let everybody in."""
 
+LOCAL = re.compile(r"(/|\.\.?/).*|.*\.tgz")
+"""Charts that are on the machine whatever repositories there are."""
+
 VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]+)?")
 
-SECRETS = (
-    ("hub", "config", "SharedPasswordAuthenticator", "user_password"),
-    ("hub", "config", "SharedPasswordAuthenticator", "admin_password"),
-    ("hub", "config", "DummyAuthenticator", "password"),
-    ("hub", "db", "password"),
-    ("imagePullSecret", "password"),
-    ("proxy", "https", "manual", "key"),
-)
-"""Secrets of people in the chart's values; the hub's own tokens are made for it and must stand there."""
+HTTPS_TYPES = ("letsencrypt", "manual", "secret", "offload")
+"""Values of `proxy.https.type` with which the chart has TLS."""
 
-OAUTH_SECRET = "client_secret"  # noqa: S105  (a trait's name)
-CONFIG_FOLDER = "jupyterhub_config.d"
+EVERYBODYS_ROLES = ("user", "server", "token")
+"""Roles of JupyterHub's own that users, or their servers, have without being named in them."""
+
+POWERS = (
+    "access:servers",
+    "admin-ui",
+    "admin:",
+    "delete:",
+    "groups",
+    "proxy",
+    "servers",
+    "shutdown",
+    "tokens",
+    "users",
+)
+"""Beginnings of JupyterHub's scopes over others' accounts and servers, and over the hub (JupyterHub: scopes)."""
 
 
 @REGISTRY.check(
@@ -60,19 +71,20 @@ def hub_authenticator(values: Values, config: Mapping[str, Any]) -> Iterator[Fin
 @on_hub_values
 def hub_tls(values: Values, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """Passwords and notebooks go over TLS: the chart's default is a load balancer without it."""
-    service, enabled = values.get("proxy.service.type"), values.get("proxy.https.enabled")
-    kind, hosts = values.get("proxy.https.type"), values.get("proxy.https.hosts")
-    if UNKNOWN in (service, enabled):
-        yield undecided("proxy.service.type")
-    elif service != "ClusterIP" and not enabled:
-        yield violation(f"faces the outside without TLS (proxy.service.type is {service!r}, https is off)")
-    elif enabled and kind == "letsencrypt" and hosts is not UNKNOWN and not hosts:
-        yield violation("has no TLS though it is on: for Let's Encrypt proxy.https.hosts must name the hosts")
-    ingress, tls = values.get("ingress.enabled"), values.get("ingress.tls")
-    if ingress is UNKNOWN or (ingress and tls is UNKNOWN):
+    yield from _proxy(values)
+    own = values.get("hub.service.type")
+    if own is UNKNOWN:
+        yield undecided("hub.service.type")
+    elif own != "ClusterIP":
+        yield violation(f"faces the outside past its proxy, without TLS (hub.service.type is {own!r})")
+    ingress = values.get("ingress.enabled")
+    if ingress is UNKNOWN:
         yield undecided("ingress")
-    elif ingress and not tls:
-        yield violation("has an Ingress without TLS (ingress.tls is empty)")
+    elif ingress:
+        hosts, tls = (list(items(values.get(f"ingress.{key}"))) for key in ("hosts", "tls"))
+        for host in plain_hosts(hosts, tls):
+            what = f"serves {host or 'every host'} without TLS"
+            yield undecided("ingress") if host is UNKNOWN else violation(f"has an Ingress that {what} (ingress.tls)")
     route = values.get("httpRoute.enabled")
     if route is UNKNOWN:
         yield undecided("httpRoute")
@@ -81,36 +93,27 @@ def hub_tls(values: Values, _config: Mapping[str, Any]) -> Iterator[Finding]:
             yield from _listener(parent)
 
 
+def _proxy(values: Values) -> Iterator[Finding]:
+    service, enabled = values.get("proxy.service.type"), values.get("proxy.https.enabled")
+    kind, hosts = values.get("proxy.https.type"), values.get("proxy.https.hosts")
+    if UNKNOWN in (service, enabled):
+        yield undecided("proxy.service.type")
+    elif service != "ClusterIP" and not enabled:
+        yield violation(f"faces the outside without TLS (proxy.service.type is {service!r}, https is off)")
+    elif enabled and kind is UNKNOWN:
+        yield undecided("proxy.https.type")
+    elif enabled and kind not in HTTPS_TYPES:
+        yield violation(f"has no TLS though it is on: proxy.https.type is {kind!r}; one of {', '.join(HTTPS_TYPES)}")
+    elif enabled and kind == "letsencrypt" and hosts is not UNKNOWN and not hosts:
+        yield violation("has no TLS though it is on: for Let's Encrypt proxy.https.hosts must name the hosts")
+
+
 def _listener(parent: Value) -> Iterator[Finding]:
     section = read(parent, "sectionName")
     if section is None:
         yield violation("hangs on every listener of its Gateway, one without TLS among them (httpRoute, sectionName)")
-    elif section is UNKNOWN or not any(word in str(section).lower() for word in ("https", "tls")):
+    elif not is_with_tls(section):
         yield undecided(f"whether the listener {section!r} of httpRoute ends TLS")
-
-
-@REGISTRY.check(
-    "hub-secret-in-values",
-    family="exposure",
-    severity="high",
-    types=(RELEASE, CHART),
-    remediation="Keep it in a Secret of its own and name that in hub.existingSecret.",
-)
-@on_hub_values
-def hub_secret_in_values(values: Values, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """No password stands in a chart's values, which Helm keeps in each of its revisions (CIS Kubernetes 5.4.1)."""
-    for path in SECRETS:
-        yield from _secret(read(values.given, *path[:-1]), path[-1], ".".join(path))
-    for section, traits in as_mapping(read(values.given, "hub", "config")).items():
-        yield from _secret(traits, OAUTH_SECRET, f"hub.config.{section}.{OAUTH_SECRET}")
-
-
-def _secret(holder: Value, key: str, path: str) -> Iterator[Finding]:
-    # Its text may be unknown; that it stands there is not.
-    if holder is UNKNOWN:
-        yield undecided(path)
-    elif as_mapping(holder).get(key) not in (None, ""):
-        yield violation(f"has a secret in {path}")
 
 
 @REGISTRY.check(
@@ -140,30 +143,39 @@ def _tags(values: Value, path: str) -> Iterator[tuple[str, Value]]:
 
 
 @REGISTRY.check(
-    "hub-code",
+    "hub-roles",
     family="exposure",
-    severity="high",
+    severity="critical",
     types=(RELEASE, CHART),
-    remediation="Read it, and name its SHA-256 in reviewedCode of the policy pack's configuration.",
+    remediation="Give such scopes to a service of hub.services alone.",
 )
 @on_hub_values
-def hub_code(values: Values, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """Code that the hub runs was read by somebody: it can undo every limit, and no check can tell.
+def hub_roles(values: Values, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """No role gives users power over others' servers or over the hub (JupyterHub: roles and scopes)."""
+    roles = values.get("hub.loadRoles")
+    for key, role in (("", UNKNOWN),) if roles is UNKNOWN else as_mapping(roles).items():
+        name = read(role, "name") or key
+        holders = [*items(role, "users"), *items(role, "groups")]
+        scopes = list(items(role, "scopes"))
+        if UNKNOWN in (role, name, *scopes):
+            yield undecided("hub.loadRoles")
+        elif name == "admin" and holders:
+            yield violation(f"makes administrators of {_listed(holders)} (hub.loadRoles.{key})")
+        elif holders or name in EVERYBODYS_ROLES:
+            powers = [str(scope) for scope in scopes if _is_power(str(scope))]
+            if powers:
+                whom = _listed(holders) or "every user"
+                yield violation(f"gives {whom} the scopes {', '.join(powers)} (hub.loadRoles.{key})")
 
-    Plain assignments such as `c.KubeSpawner.mem_limit = "1G"` are judged as values.
-    """
-    reviewed: list[str] = config.get("reviewedCode") or []
-    files = values.get("hub.extraFiles")
-    written = [
-        (f"hub.extraFiles.{name}", read(file, "stringData") or read(file, "binaryData"))
-        for name, file in as_mapping(files).items()
-        if read(file, "mountPath") is UNKNOWN or CONFIG_FOLDER in str(read(file, "mountPath"))
-    ]
-    for where, text in (*values.code(), *written, *([("hub.extraFiles", UNKNOWN)] if files is UNKNOWN else [])):
-        if not isinstance(text, str):
-            yield undecided(f"the code of {where}")
-        elif digest(text) not in reviewed and not is_harmless(text):
-            yield undecided(f"what the code of {where} does (SHA-256 {digest(text)})")
+
+def _is_power(scope: str) -> bool:
+    """Whether a scope is one over others: those with the filter `user` or `server` are of whoever has it alone."""
+    base, _, owner = scope.partition("!")
+    return owner not in ("user", "server") and base.startswith(POWERS)
+
+
+def _listed(holders: list[Value]) -> str:
+    return ", ".join("somebody" if holder is UNKNOWN else str(holder) for holder in holders)
 
 
 @REGISTRY.check(
@@ -171,14 +183,18 @@ def hub_code(values: Values, config: Mapping[str, Any]) -> Iterator[Finding]:
     family="exposure",
     severity="high",
     types=(RELEASE, CHART),
-    remediation="Set version to one version, or chart to an archive of it.",
+    remediation="Set version to one version, or chart to an archive or folder of it, with a path that begins with / or a dot.",
 )
 def chart_version(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """A chart is one version's: without one, each update takes the newest that there is."""
+    """A chart is one version's: without one, each update takes the newest that there is.
+
+    An archive or folder is the version that it is; Helm takes `a/b` for the chart b of the repository a, unless there is
+    a folder `a/b`.
+    """
     chart, version = read(properties, "chart"), read(properties, "version")
     if version is UNKNOWN or (version is None and chart is UNKNOWN):
         yield undecided("version")
-    elif version is None and str(chart).endswith(".tgz") and "://" not in str(chart):
+    elif version is None and "://" not in str(chart) and LOCAL.fullmatch(str(chart)):
         return
     elif not VERSION.fullmatch(str(version)):
         yield violation(f"takes whatever version of {chart} there is (version is {version!r})")

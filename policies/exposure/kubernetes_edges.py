@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.findings import Finding, undecided, violation
+from policies.kubernetes.edges import is_with_tls, plain_hosts
 from policies.reader import UNKNOWN, Value, is_number, items, read
 from policies.registry import REGISTRY
 from policies.resource_types import (
@@ -48,20 +49,9 @@ def service_exposed(_name: str, properties: Value, _config: Mapping[str, Any]) -
 )
 def ingress_tls(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iterator[Finding]:
     """An Ingress ends TLS for every host that it has (NSA Kubernetes guide: encryption)."""
-    tls = list(items(properties, "spec", "tls"))
-    if UNKNOWN in tls:
-        yield undecided("spec.tls")
-        return
-    named = [host for entry in tls for host in items(entry, "hosts")]
-    # An entry without hosts stands for all of them.
-    if any(not list(items(entry, "hosts")) for entry in tls):
-        return
     hosts = [read(rule, "host") for rule in items(properties, "spec", "rules")]
-    for host in hosts or [None]:
-        if UNKNOWN in (host, *named) and host not in named:
-            yield undecided("spec.tls")
-        elif host not in named:
-            yield violation(f"serves {host or 'every host'} without TLS")
+    for host in plain_hosts(hosts, list(items(properties, "spec", "tls"))):
+        yield undecided("spec.tls") if host is UNKNOWN else violation(f"serves {host or 'every host'} without TLS")
 
 
 @REGISTRY.check(
@@ -90,7 +80,7 @@ def route_tls(_name: str, properties: Value, _config: Mapping[str, Any]) -> Iter
             yield violation(
                 f"hangs on every listener of the Gateway {read(parent, 'name')!r}, one without TLS among them"
             )
-        elif not any(word in str(section).lower() for word in ("https", "tls")):
+        elif not is_with_tls(section):
             yield undecided(f"whether the listener {section!r} ends TLS")
     if not parents:
         yield violation("hangs on no Gateway's listener (spec.parentRefs is empty)")

@@ -4,7 +4,7 @@ import ipaddress
 from typing import Any
 
 from policies.iam_documents import as_list
-from policies.kubernetes.hub_pods import user_labels
+from policies.kubernetes.hub_pods import chart_labels
 from policies.kubernetes.hub_values import EGRESS_RULES, Values
 from policies.network_policies import NAMESPACE_NAME
 from policies.reader import UNKNOWN, Value
@@ -24,8 +24,7 @@ def hub_policy(values: Values, release: str) -> Value:
         return UNKNOWN
     if not enabled:
         return None
-    labels = user_labels(values, release)
-    own = {key: labels[key] for key in ("app", "component", "release")}
+    own = chart_labels(values, release)
     return {
         "podSelector": {"matchLabels": own},
         "policyTypes": ["Ingress", "Egress"],

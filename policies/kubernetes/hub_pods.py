@@ -1,17 +1,19 @@
 """Users' pods of a hub, as KubeSpawner makes them of the chart's values: no resource of the stack shows them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from policies.iam_documents import as_list
 from policies.kubernetes.hub_values import CHART_NAME, Values, hub_values
-from policies.reader import UNKNOWN, Value, as_mapping, read
+from policies.reader import UNKNOWN, Partial, Value, as_mapping, holds_unknown, read
 
 TRAITS: dict[str, str] = {
     "allow_privilege_escalation": "singleuser.allowPrivilegeEscalation",
     "cpu_limit": "singleuser.cpu.limit",
     "environment": "singleuser.extraEnv",
     "extra_containers": "singleuser.extraContainers",
+    "extra_labels": "singleuser.extraLabels",
     "extra_pod_config": "singleuser.extraPodConfig",
     "extra_resource_limits": "singleuser.extraResource.limits",
     "init_containers": "singleuser.initContainers",
@@ -25,15 +27,23 @@ TRAITS: dict[str, str] = {
 
 Traits = dict[str, Value]
 
+FIELD_WORDS = {"api": "API", "fqdn": "FQDN", "io": "IO", "ipc": "IPC", "pid": "PID"}
+"""Words that Kubernetes writes in capitals within a field's name."""
 
-def user_labels(values: Values, release: str) -> dict[str, str]:
-    """Labels of users' pods."""
+
+def chart_labels(values: Values, release: str) -> dict[str, str]:
+    """Labels by which the chart's own policy selects users' pods; no setting of these pods takes their place."""
     name = values.get("nameOverride")
-    own = {
-        key: value for key, value in as_mapping(values.get("singleuser.extraLabels")).items() if value is not UNKNOWN
-    }
     app = str(name) if isinstance(name, str) and name else CHART_NAME
-    return {**own, "app": app, "component": "singleuser-server", "release": release}
+    return {"app": app, "component": "singleuser-server", "release": release}
+
+
+def user_labels(values: Values, release: str) -> Iterator[tuple[str, Value]]:
+    """Each kind of pod that users get, by what `user_pods` calls it, with its labels: `UNKNOWN` if one is not known."""
+    for which, traits in user_pods(values):
+        own = traits.get("extra_labels")
+        unknown = own is UNKNOWN or isinstance(own, Partial) or holds_unknown(own)
+        yield which, UNKNOWN if unknown else {**as_mapping(own), **chart_labels(values, release)}
 
 
 def hub_pods(properties: Value) -> Iterator[tuple[str, Value]]:
@@ -44,16 +54,22 @@ def hub_pods(properties: Value) -> Iterator[tuple[str, Value]]:
     if values.given is UNKNOWN:
         yield "a user's pod", UNKNOWN
         return
+    for which, traits in user_pods(values):
+        yield f"a user's pod{which}", _pod(traits)
+
+
+def user_pods(values: Values) -> Iterator[tuple[str, Traits]]:
+    """KubeSpawner's traits of each kind of pod that users get, with words that tell it from the plain one, which has none."""
     traits = spawner_traits(values)
-    yield "a user's pod", _pod(traits)
+    yield "", traits
     profiles = traits.get("profile_list")
     for number, profile in enumerate([UNKNOWN] if profiles is UNKNOWN else as_list(profiles)):
         name = read(profile, "display_name")
-        what = f"a user's pod with the profile {name if isinstance(name, str) else number}"
+        which = f" with the profile {name if isinstance(name, str) else number}"
         base = _overridden(traits, read(profile, "kubespawner_override"))
-        yield what, _pod(base)
+        yield which, base
         for option, choice, override in _choices(read(profile, "profile_options")):
-            yield f"{what}, {option} {choice}", _pod(_overridden(base, override))
+            yield f"{which}, {option} {choice}", _overridden(base, override)
 
 
 def spawner_traits(values: Values) -> Traits:
@@ -145,19 +161,39 @@ def _pod(traits: Traits) -> Value:
         "automountServiceAccountToken": token if token is not None else None if account else False,
         "serviceAccountName": account,
         "securityContext": traits.get("pod_security_context"),
-        "initContainers": traits.get("init_containers"),
+        "initContainers": _each_field(traits.get("init_containers")),
         "containers": _containers(traits),
-        "volumes": _listed(traits.get("volumes")),
+        "volumes": _each_field(_listed(traits.get("volumes"))),
     }
-    extra = traits.get("extra_pod_config")
+    extra = _fields(traits.get("extra_pod_config"))
     if extra is UNKNOWN:
         return UNKNOWN
     return {"metadata": {"labels": traits.get("extra_labels")}, "spec": {**spec, **as_mapping(extra)}}
 
 
+def _fields(given: Value) -> Value:
+    """An object with its fields as Kubernetes writes them.
+
+    KubeSpawner takes either form of the fields of a pod, container, volume or mount, `host_network` as `hostNetwork`,
+    and passes on what lies in them as it is (`kubespawner.utils.get_k8s_model`, version 7).
+    """
+    if not isinstance(given, dict):
+        return given
+    fields = {_field(key): value for key, value in as_mapping(given).items()}
+    return Partial(fields) if isinstance(given, Partial) else fields
+
+
+def _field(name: str) -> str:
+    return re.sub(r"_([a-z]+)", lambda word: FIELD_WORDS.get(word[1], word[1].capitalize()), name)
+
+
+def _each_field(given: Value) -> Value:
+    return [_fields(one) for one in cast("list[Value]", given)] if isinstance(given, list) else given
+
+
 def _containers(traits: Traits) -> Value:
-    extra = traits.get("extra_container_config")
-    others = traits.get("extra_containers")
+    extra = _fields(traits.get("extra_container_config"))
+    others = _each_field(traits.get("extra_containers"))
     notebook: Value = UNKNOWN if extra is UNKNOWN else {**_notebook(traits), **as_mapping(extra)}
     return [notebook, *([UNKNOWN] if others is UNKNOWN else as_list(others))]
 
@@ -176,7 +212,7 @@ def _notebook(traits: Traits) -> dict[str, Any]:
         "image": traits.get("image"),
         "resources": {"limits": UNKNOWN if more is UNKNOWN else {**limits, **as_mapping(more)}},
         "env": _environment(traits.get("environment")),
-        "volumeMounts": _listed(traits.get("volume_mounts")),
+        "volumeMounts": _each_field(_listed(traits.get("volume_mounts"))),
         "securityContext": UNKNOWN if own is UNKNOWN else {**security, **as_mapping(own)},
     }
 

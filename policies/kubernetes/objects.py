@@ -17,6 +17,8 @@ from policies.reader import UNKNOWN, Partial, Value, items, partial, plain, read
 
 PREFIX = "kubernetes:"
 LIST, PATCH = "List", "Patch"
+OTHER_POLICY = "NetworkPolicy"
+"""How the kinds of policies end that other engines read, such as Cilium's, Calico's and AdminNetworkPolicy."""
 
 _APPS, _BATCH, _CORE = {"apps", "extensions"}, {"batch"}, {""}
 _NETWORKING, _ROLES, _ADMISSION = (
@@ -31,7 +33,7 @@ GROUPS: dict[str, set[str]] = {
     **dict.fromkeys((types.DEPLOYMENT, types.STATEFUL_SET, types.DAEMON_SET, types.REPLICA_SET), _APPS),
     **dict.fromkeys((types.JOB, types.CRON_JOB), _BATCH),
     **dict.fromkeys((types.NAMESPACE, types.RESOURCE_QUOTA, types.LIMIT_RANGE, types.CONFIG_MAP), _CORE),
-    **dict.fromkeys((types.KUBERNETES_SERVICE, types.PERSISTENT_VOLUME), _CORE),
+    **dict.fromkeys((types.KUBERNETES_SECRET, types.KUBERNETES_SERVICE, types.PERSISTENT_VOLUME), _CORE),
     **dict.fromkeys((types.NETWORK_POLICY, types.INGRESS), _NETWORKING),
     **dict.fromkeys((types.KUBERNETES_ROLE, types.CLUSTER_ROLE), _ROLES),
     **dict.fromkeys((types.ROLE_BINDING, types.CLUSTER_ROLE_BINDING), _ROLES),
@@ -75,6 +77,11 @@ def usual_token(token: str) -> str | None:
     group = api.rpartition("/")[0]
     found = _BY_KIND.get(kind)
     return found if found and ("" if group == "core" else group) in GROUPS[found] else None
+
+
+def is_other_policy(token: str) -> bool:
+    """Whether an object is a policy on packets that is no NetworkPolicy of Kubernetes' own."""
+    return token.startswith(PREFIX) and token.endswith(OTHER_POLICY) and usual_token(token) is None
 
 
 def carried(type_: str, properties: Value) -> Iterator[Part]:
@@ -128,7 +135,7 @@ def _pods(properties: Value, path: tuple[str, ...], name: str) -> Iterator[Part]
 def objects(type_: str, properties: Value, *, whole: tuple[str, ...] = ()) -> Iterator[tuple[str, Value]]:
     """A resource under its usual token, and everything in it, however deep; those of the types in `whole` stay shut."""
     usual = type_.startswith(PREFIX) and (usual_token(type_) == type_ or type_ in (types.RELEASE, types.CHART))
-    if usual:
+    if usual or is_other_policy(type_):
         yield type_, properties
     if usual and type_ in whole:
         return

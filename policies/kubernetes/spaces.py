@@ -11,9 +11,9 @@ from policies import resource_types as types
 from policies.iam_documents import as_list
 from policies.kubernetes import operator_settings
 from policies.kubernetes.hub_networks import hub_policy
-from policies.kubernetes.hub_pods import user_labels
+from policies.kubernetes.hub_pods import chart_labels, user_labels
 from policies.kubernetes.hub_values import Values, hub_values
-from policies.kubernetes.objects import TEMPLATES, objects, token_of
+from policies.kubernetes.objects import TEMPLATES, is_other_policy, objects, token_of
 from policies.network_policies import EGRESS, INGRESS, PROTOCOLS, Union, policy_types
 from policies.reader import UNKNOWN, Partial, Value, as_mapping, entries, holds_unknown, items, plain, read
 from policies.registry import StackResource
@@ -58,6 +58,9 @@ class Space:
     policies: list[Policy] = field(default_factory=list[Policy])
     pods: list[Pods] = field(default_factory=list[Pods])
     quotas: list[StackResource] = field(default_factory=list[StackResource])
+    """Those that count every pod."""
+    scoped_quotas: list[StackResource] = field(default_factory=list[StackResource])
+    """Those that count some pods alone."""
     limits: list[StackResource] = field(default_factory=list[StackResource])
     is_open: bool = False
     """Whether more comes into it that is not known yet."""
@@ -80,6 +83,8 @@ class Spaces:
     found: dict[str, Space] = field(default_factory=dict[str, Space])
     unplaced: list[tuple[StackResource, str]] = field(default_factory=list[tuple[StackResource, str]])
     """What counts in a namespace that is not known, and its type."""
+    other_policies: list[tuple[StackResource, str]] = field(default_factory=list[tuple[StackResource, str]])
+    """Policies of other engines that have rules for egress, and their kinds."""
 
     def unknown(self, *kinds: str) -> Iterator[StackResource]:
         """Resources of some types whose namespace is not known."""
@@ -103,7 +108,9 @@ def gather(resources: Sequence[StackResource]) -> Spaces:
             spaces.found[key] = Space(key if isinstance(name, str) else resource.name, made=resource)
     furnished = [spaces.found[keys[resource.urn]] for resource, token, _ in found if token == types.PROFILE]
     for resource, token, properties in found:
-        if token == types.CONFIG_MAP:
+        if is_other_policy(token):
+            _add_other(spaces, resource, token, properties)
+        elif token == types.CONFIG_MAP:
             _add_profiles(spaces, furnished, resource, properties)
         else:
             _add(spaces, keys, resource, token, properties)
@@ -131,6 +138,14 @@ def _add(spaces: Spaces, keys: Mapping[str, str], resource: StackResource, token
         _add_hub(space, resource, values, name if isinstance(name, str) else resource.name)
 
 
+def _add_other(spaces: Spaces, resource: StackResource, token: str, properties: Value) -> None:
+    """A policy that opens something in another engine's words: rules for egress, in one list or in several."""
+    spec = read(properties, "spec")
+    rules = plain([read(spec, "egress"), read(properties, "specs")])
+    if spec is UNKNOWN or any(found not in (None, []) for found in rules):
+        spaces.other_policies.append((resource, token.rpartition(":")[2]))
+
+
 def _key(keys: Mapping[str, str], resource: StackResource, namespace: Value, of: str) -> str | None:
     """The key of a resource's namespace: its name, or where the name comes from; None if it cannot be told."""
     if isinstance(namespace, str):
@@ -151,7 +166,9 @@ _COUNTED = (types.NETWORK_POLICY, types.RESOURCE_QUOTA, types.LIMIT_RANGE, types
 
 def _put(space: Space, resource: StackResource, token: str, properties: Value) -> None:
     if token == types.RESOURCE_QUOTA:
-        space.quotas.append(resource)
+        scopes = plain([read(properties, "spec", key) for key in ("scopes", "scopeSelector")])
+        space.is_open = space.is_open or UNKNOWN in scopes
+        (space.scoped_quotas if any(scopes) else space.quotas).append(resource)
     elif token == types.LIMIT_RANGE:
         space.limits.append(resource)
     elif token == types.NETWORK_POLICY:
@@ -186,13 +203,18 @@ def _sample(selector: Value) -> dict[str, str]:
 def _add_hub(space: Space, resource: StackResource, values: Values, release: str) -> None:
     if values.given is UNKNOWN:
         space.policies.append(Policy(resource, {}, selects=False, complete=False))
-        labels: dict[str, str] = {"app": "jupyterhub", "component": "singleuser-server", "release": release}
-    else:
-        labels = user_labels(values, release)
-        implied = hub_policy(values, release)
-        if implied is not None:
-            space.policies.append(known_policy(resource, implied))
-    space.pods.append(Pods(resource, "users' pods", labels, users=True))
+        labels = {"app": "jupyterhub", "component": "singleuser-server", "release": release}
+        space.pods.append(Pods(resource, "users' pods", labels, users=True))
+        return
+    implied = hub_policy(values, release)
+    if implied is not None:
+        space.policies.append(known_policy(resource, implied))
+    for which, given in user_labels(values, release):
+        if given is UNKNOWN:
+            space.policies.append(Policy(resource, {}, selects=False, complete=False))
+        known = chart_labels(values, release) if given is UNKNOWN else given
+        labels = {key: value for key, value in known.items() if isinstance(value, str)}
+        space.pods.append(Pods(resource, f"users' pods{which}", labels, users=True))
 
 
 def _add_profiles(spaces: Spaces, furnished: Sequence[Space], resource: StackResource, properties: Value) -> None:
@@ -208,6 +230,8 @@ def _add_profiles(spaces: Spaces, furnished: Sequence[Space], resource: StackRes
     to_come.pods.append(Pods(resource, "notebooks", NOTEBOOK_LABELS, users=True))
     for manifest in operator_settings.manifests(settings):
         for token, given in objects(token_of(manifest), manifest, whole=_WHOLE):
+            if is_other_policy(token):
+                _add_other(spaces, resource, token, given)
             for space in (to_come, *furnished):
                 if token in _COUNTED:
                     _put(space, resource, token, given)

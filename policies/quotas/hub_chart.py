@@ -9,6 +9,9 @@ from policies.reader import UNKNOWN, is_number
 from policies.registry import REGISTRY
 from policies.resource_types import CHART, RELEASE
 
+REGISTERED = {"services": "hub.services", "load_roles": "hub.loadRoles"}
+"""JupyterHub's traits to which the chart adds its culler, and the values to which it adds as well."""
+
 
 @REGISTRY.check(
     "hub-server-limit",
@@ -58,7 +61,15 @@ def hub_named_servers(values: Values, _config: Mapping[str, Any]) -> Iterator[Fi
 )
 @on_hub_values
 def hub_cull(values: Values, config: Mapping[str, Any]) -> Iterator[Finding]:
-    """A server that nobody uses is stopped."""
+    """A server that nobody uses is stopped, by a service that the chart registers beside those of `hub.services`."""
+    for trait, path in REGISTERED.items():
+        given = values.config("JupyterHub", trait)
+        if given is UNKNOWN:
+            yield undecided(f"hub.config.JupyterHub.{trait}")
+        elif given is not None:
+            yield violation(
+                f"takes the culler away: JupyterHub's {trait} replaces what the chart registers; use {path}"
+            )
     enabled, timeout = values.get("cull.enabled"), values.get("cull.timeout")
     if UNKNOWN in (enabled, timeout):
         yield undecided("cull")

@@ -32,9 +32,10 @@ def quota_with_limits(
     for space in () if unplaced else spaces.found.values():
         if space.is_open:
             continue
-        if space.quotas and not space.limits:
-            yield space.quotas[0], violation(f"is a quota without a LimitRange in the namespace {space.name}")
-        elif space.limits and not space.quotas:
+        quotas = [*space.quotas, *space.scoped_quotas]
+        if quotas and not space.limits:
+            yield quotas[0], violation(f"is a quota without a LimitRange in the namespace {space.name}")
+        elif space.limits and not quotas:
             yield space.limits[0], violation(f"is a LimitRange without a quota in the namespace {space.name}")
 
 
@@ -46,7 +47,10 @@ def quota_with_limits(
 def users_namespace_quota(
     resources: Sequence[StackResource], _config: Mapping[str, Any]
 ) -> Iterator[tuple[StackResource, Finding]]:
-    """A namespace that the stack makes for users' code has a quota (NSA Kubernetes guide: resource policies)."""
+    """A namespace that the stack makes for users' code has a quota (NSA Kubernetes guide: resource policies).
+
+    One with scopes counts some pods alone, such as those of a priority class (Kubernetes: ResourceQuota, quota scopes).
+    """
     spaces = gather(resources)
     unplaced = _unplaced(spaces, RESOURCE_QUOTA)
     yield from unplaced
@@ -57,4 +61,5 @@ def users_namespace_quota(
         if space.is_open:
             yield space.made, undecided(f"whether {space.name} has a quota")
         else:
-            yield space.made, violation(f"has no quota, though users' code runs in it ({space.name})")
+            without = "no quota but with scopes" if space.scoped_quotas else "no quota"
+            yield space.made, violation(f"has {without}, though users' code runs in it ({space.name})")

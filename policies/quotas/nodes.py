@@ -17,7 +17,12 @@ MOST_SERVERS = 1000
 
 NODE_LIMITS = (*REQUIRED, "open_files")
 MOST_AT_ONCE, MOST_PER_MINUTE = 1000, 600
-"""Servers or redirects for one address: a whole node at once, and ten a second in the long run."""
+"""Servers of a node for one address: all of them at once, and ten a second in the long run."""
+
+MOST_REDIRECTS_AT_ONCE, MOST_REDIRECTS_PER_MINUTE = 2 * MOST_AT_ONCE, 6 * MOST_PER_MINUTE
+"""The pool's redirector sends an address on so many times as often as a node gives it a server."""
+
+VISITOR_ADVICE = f"Set visitorBurst to 1 to {MOST_AT_ONCE}, and visitorsPerMinute above 0 to {MOST_PER_MINUTE}."
 
 
 def _memory(settings: Settings) -> float:
@@ -85,24 +90,41 @@ def node_quota_fits(settings: Settings, _config: Mapping[str, Any]) -> Iterator[
         yield violation(f"gives servers {memory:g} bytes of memory and {home + tmp:g} of home and /tmp in it")
 
 
+def _beyond_rates(settings: Settings, most_at_once: int, most_per_minute: int) -> Iterator[Finding]:
+    visitors = as_mapping(settings.get("visitors"))
+    burst, rate = visitors.get("burst"), visitors.get("per_minute")
+    if not is_number(burst) or not 1 <= burst <= most_at_once:
+        yield violation(f"lets one address have {burst!r} at once (visitors.burst); 1 to {most_at_once}")
+    if not is_number(rate) or not 0 < rate <= most_per_minute:
+        yield violation(
+            f"lets one address have {rate!r} a minute (visitors.per_minute); above 0, at most {most_per_minute}"
+        )
+
+
 @REGISTRY.check(
     "visitor-limit",
     family="quotas",
     severity="high",
     types=(CONTAINER_GROUP,),
-    remediation=f"Set visitorBurst to 1 to {MOST_AT_ONCE}, and visitorsPerMinute above 0 to {MOST_PER_MINUTE}.",
+    remediation=VISITOR_ADVICE,
 )
-@on_pool_settings(NODE_SERVICE, REDIRECTOR)
+@on_pool_settings(NODE_SERVICE)
 def visitor_limit(settings: Settings, _config: Mapping[str, Any]) -> Iterator[Finding]:
-    """One address cannot take a whole pool: what it gets at once and in the long run is limited."""
-    visitors = as_mapping(settings.get("visitors"))
-    burst, rate = visitors.get("burst"), visitors.get("per_minute")
-    if not is_number(burst) or not 1 <= burst <= MOST_AT_ONCE:
-        yield violation(f"lets one address have {burst!r} at once (visitors.burst); 1 to {MOST_AT_ONCE}")
-    if not is_number(rate) or not 0 < rate <= MOST_PER_MINUTE:
-        yield violation(
-            f"lets one address have {rate!r} a minute (visitors.per_minute); above 0, at most {MOST_PER_MINUTE}"
-        )
+    """One address cannot take a whole node: how many servers it gets at once and in the long run is limited."""
+    yield from _beyond_rates(settings, MOST_AT_ONCE, MOST_PER_MINUTE)
+
+
+@REGISTRY.check(
+    "redirect-limit",
+    family="quotas",
+    severity="high",
+    types=(CONTAINER_GROUP,),
+    remediation=VISITOR_ADVICE,
+)
+@on_pool_settings(REDIRECTOR)
+def redirect_limit(settings: Settings, _config: Mapping[str, Any]) -> Iterator[Finding]:
+    """One address cannot take a whole pool: how often it is sent on at once and in the long run is limited."""
+    yield from _beyond_rates(settings, MOST_REDIRECTS_AT_ONCE, MOST_REDIRECTS_PER_MINUTE)
 
 
 def _nodes(resources: Sequence[StackResource]) -> Iterator[tuple[StackResource, Any, Any]]:

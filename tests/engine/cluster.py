@@ -116,8 +116,8 @@ class Cluster:
             client.delete(Namespace, name)
 
     def run(self, namespace: str, pod: str, command: str, *, limit: float = 30) -> str:
-        """What a shell command in a pod printed, errors included."""
-        from httpx2 import ConnectError
+        """What a shell command in a pod printed, errors included; it may be begun more than once."""
+        from httpx2 import ConnectError, ReadError
 
         words = ["sh", "-c", f"{command} 2>&1"]
         deadline = time.monotonic() + limit
@@ -125,8 +125,8 @@ class Cluster:
             try:
                 done = self.client().exec(pod, namespace=namespace, command=words, stdout=True, timeout=limit)
                 break
-            except ConnectError:
-                # Nothing ran yet; where much else runs, a connection does not always come about at once.
+            except (ConnectError, ReadError):
+                # Where much else runs, a connection does not always come about at once, or ends as it is switched.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.5)

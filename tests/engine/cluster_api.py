@@ -76,10 +76,12 @@ class ClusterApi:
         headers = [("content-type", "application/apply-patch+yaml")]
         return self._answer("PATCH", path(manifest, named=True), query, headers, json.dumps(manifest))
 
-    def merge(self, manifest: Manifest, change: Manifest) -> Answer:
-        """Change parts of an object as the administrator."""
+    def merge(self, manifest: Manifest, change: Manifest, user: str | None = None, *, dry_run: bool = False) -> Answer:
+        """Change parts of an object as somebody, by default the administrator."""
         headers = [("content-type", "application/merge-patch+json")]
-        return self._answer("PATCH", path(manifest, named=True), {}, headers, json.dumps(change))
+        headers += [("Impersonate-User", user)] if user else []
+        query = {"dryRun": "All"} if dry_run else {}
+        return self._answer("PATCH", path(manifest, named=True), query, headers, json.dumps(change))
 
     def get(self, manifest: Manifest) -> Answer:
         """Read an object."""

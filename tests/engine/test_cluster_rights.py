@@ -8,8 +8,8 @@ from lightkube import SingleConfig
 from lightkube.config.kubeconfig import User
 
 from components.kubernetes.access_check import cluster_mistakes
+from components.kubernetes.platform_rights import platform_rights
 from components.kubernetes.rights import granted_rights, needed_rights
-from components.notebook_platform import platform_rights
 from tests.engine.cluster import Cluster
 from tests.engine.cluster_api import ClusterApi, Manifest, administrator, cluster_api
 from tests.unit.test_notebook_platform import ARGS

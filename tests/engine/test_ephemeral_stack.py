@@ -18,6 +18,7 @@ from tests.e2e.jupyterlab import run_cell
 from tests.engine import hub_image
 from tests.engine.cluster import Cluster, until
 from tests.engine.cluster_stack import PAUSE, ask, everything, gone, reaching
+from tests.engine.gateway_pages import open_page
 from tests.engine.project_images import image, notebook_image, put_into
 from tests.stacks import Stack, needs_engine_and_docker
 
@@ -113,7 +114,7 @@ def servers(cluster: Cluster, hub: Hub) -> list[str]:
 
 def test_a_visitor_gets_in_by_the_password_alone_and_runs_a_cell(cluster: Cluster, hub: Hub, tmp_path: Path):
     with hub.visitor(tmp_path) as browser:
-        browser.get(f"https://{DOMAIN}/")
+        open_page(browser, f"https://{DOMAIN}/", SLOW_SECONDS)
         log_in(browser, "a wrong password")
         told = wait_for(browser, "the password is refused", lambda b: text_of(b, ".login_error"), SLOW_SECONDS)
         assert told == "That is not the password."
@@ -125,11 +126,40 @@ def test_a_visitor_gets_in_by_the_password_alone_and_runs_a_cell(cluster: Cluste
         assert len(servers(cluster, hub)) == 1
 
         with hub.visitor(tmp_path / "second") as another:
-            another.get(f"https://{DOMAIN}/")
+            open_page(another, f"https://{DOMAIN}/", SLOW_SECONDS)
             log_in(another, hub.password)
             assert user_of(another) != user
         browser.get(f"https://{DOMAIN}/hub/logout")
     until(lambda: len(servers(cluster, hub)) == 1, SLOW_SECONDS, pause=1)
+
+
+@pytest.mark.parametrize("hub", ["closed"], indirect=True)
+def test_a_server_that_outgrows_its_home_ends_and_the_next_one_begins_with_an_empty_home(
+    cluster: Cluster, hub: Hub, tmp_path: Path
+):
+    before = set(servers(cluster, hub))
+    with hub.visitor(tmp_path) as browser:
+        open_page(browser, f"https://{DOMAIN}/", SLOW_SECONDS)
+        log_in(browser, hub.password)
+        user = user_of(browser)
+        [pod] = set(servers(cluster, hub)) - before
+        fill = "print(open('big', 'wb').write(bytes(100 * 2**20)))"
+        assert run_cell(browser, fill, SLOW_SECONDS) == str(100 * 2**20), "the kubelet counts, it does not stop a write"
+
+        def why() -> str:
+            chosen = f"--field-selector=reason=Evicted,involvedObject.name={pod.removeprefix('pod/')}"
+            form = "--output=jsonpath={.items[*].message}"
+            return ask(cluster, "get", "events", f"--namespace={hub.namespace}", chosen, form)
+
+        assert 'EmptyDir volume "home" exceeds the limit "64Mi"' in until(why, SLOW_SECONDS, pause=1)
+
+        browser.get("about:blank")
+        until(lambda: set(servers(cluster, hub)) == before, SLOW_SECONDS, pause=1)
+        browser.get(f"https://{DOMAIN}/hub/spawn")
+        assert user_of(browser) == user
+        assert run_cell(browser, "import os; print(os.path.exists('big'))", SLOW_SECONDS) == "False"
+        browser.get(f"https://{DOMAIN}/hub/logout")
+    until(lambda: set(servers(cluster, hub)) == before, SLOW_SECONDS, pause=1)
 
 
 def test_another_update_changes_nothing_and_stops_nobody(cluster: Cluster, hub: Hub):

@@ -80,6 +80,7 @@ shared range 100.64                   | tcp    | 100.64.0.1 443                 
 shared range 100.127                  | tcp    | 100.127.255.254 443                   | yes  | no     | no      | no    | no
 range for benchmarks 198.18           | tcp    | 198.18.0.1 443                        | yes  | no     | no      | no    | no
 a range that the stack excludes       | tcp    | 203.0.113.7 443                       | yes  | no     | no      | no    | no
+a range that it excludes, first       | tcp    | 203.0.113.1 443                       | yes  | no     | no      | no    | no
 public, just below 172.16             | tcp    | 172.15.255.254 443                    | yes  | no     | no      | yes   | yes
 public, just above 172.31             | tcp    | 172.32.0.1 443                        | yes  | no     | no      | yes   | yes
 public, HTTPS                         | tcp    | 1.1.1.1 443                           | yes  | no     | no      | yes   | yes
@@ -261,6 +262,8 @@ def test_the_probe_names_all_that_answers_where_no_policy_acts_and_ends_before_i
         "tcp 2606:4700:4700::1111 port 443",
         *(f"tcp {host} port 80" for host in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "168.63.129.16")),
         *(f"tcp {host} port 443" for host in ("10.0.0.1", "172.31.0.1", "192.168.0.1", "100.64.0.1")),
+        # The first address of the range that the stack excludes.
+        "tcp 203.0.113.1 port 443",
         *(f"tcp {node} port {port}" for port in (10250, 22)),
         *(f"tcp 1.1.1.1 port {port}" for port in (443, 80, 53)),
         *(f"tcp 8.8.8.8 port {port}" for port in (853, 22)),
@@ -440,6 +443,7 @@ def test_objects_with_every_option_are_known_to_the_api(cluster: Cluster, tenanc
         "egress": egress,
         "required": [],
         "serviceAccount": "editor",
+        "proves": "0" * 64,
     }
 
     def program() -> None:

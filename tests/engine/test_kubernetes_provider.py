@@ -438,7 +438,7 @@ def test_a_definition_and_its_resource_are_made_by_one_program_which_waits_for_i
     assert api.find(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}") is None
 
 
-def test_a_kind_that_the_api_does_not_serve_is_named(project: Path, api: Cluster, monkeypatch: pytest.MonkeyPatch):
+def test_a_kind_that_the_api_does_not_serve_is_named(project: Path, api: Cluster):
     write(project, PROGRAM + "k.apiextensions.CustomResource('t', api_version='example.net/v1', kind='Nothing')\n")
 
     assert "does not serve Nothing in example.net/v1" in up(project, expect=1)

@@ -33,6 +33,7 @@ NEWER_IN_THE_SDK = {
     "dlm/LifecyclePolicyPolicyDetailsParameters:LifecyclePolicyPolicyDetailsParameters.excludeDataVolumeTags",
     "lb/ListenerRuleConditionSourceIp:ListenerRuleConditionSourceIp.ipAddressType",
     "secretsmanager/secret:Secret.type",
+    "sns/topic:Topic.maximumMessageSize",
 }
 """Properties of pulumi_aws 7.51.1 that the upstream commit does not have; the project must not use them."""
 

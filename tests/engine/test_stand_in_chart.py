@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components.kubernetes.chart_values import HubSecrets, chart_values
+from components.kubernetes.chart_values import chart_values
 from components.kubernetes.hub_arguments import EphemeralHubArgs, hub_chart
+from components.kubernetes.hub_chart import HubSecrets
 from tests.engine.cluster import helm_program
 
 CHART = Path(__file__).with_name("stand_in_chart")

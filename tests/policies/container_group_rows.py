@@ -260,17 +260,29 @@ GROUP_ROWS = {
         UNKNOWN_SETTINGS,
     ),
     "visitor-limit": group_rows(
-        [node_settings("visitors/burst", 1), redirector("visitors/per_minute", 0.5)],
+        [node_settings("visitors/burst", 1), node_settings("visitors/burst", 1000)],
         [
             node_settings("visitors/burst", 0),
             node_settings("visitors/burst", 1001),
             node_settings("visitors/per_minute", 0),
             node_settings("visitors/per_minute", 1e9),
-            redirector("visitors/burst", True),
-            redirector("visitors"),
         ],
         node_settings("visitors"),
         UNKNOWN_SETTINGS,
+    ),
+    "redirect-limit": group_rows(
+        [
+            redirector("visitors/per_minute", 0.5),
+            redirector("visitors/burst", 2000),
+            redirector("visitors/per_minute", 3600),
+        ],
+        [
+            redirector("visitors/burst", True),
+            redirector("visitors/burst", 2001),
+            redirector("visitors/per_minute", 3601),
+        ],
+        redirector("visitors"),
+        edited(redirector(), "spec/texts/redirector.json", UNKNOWN),
     ),
     "node-image-pinned": group_rows(
         [edited(NODE, "images/notebook", UNKNOWN), edited(NODE, "images/notebook", f"r/notebook@{IMAGE}")],

@@ -1,5 +1,6 @@
 """A hub's chart by its values: what they say, what the chart does where they are silent, and how they are undone."""
 
+import base64
 import copy
 from typing import Any
 
@@ -12,8 +13,19 @@ from policies import resource_types as types
 from policies.kubernetes.hub_values import digest
 from policies.kubernetes.objects import pod_specs
 from policies.reader import read
-from policies.registry import REGISTRY
-from tests.policies.kubernetes_cases import DEFAULTS, GONE, UNKNOWN, Properties, changed, messages, verdict
+from policies.registry import REGISTRY, StackResource
+from tests.policies.kubernetes_cases import (
+    DEFAULTS,
+    GONE,
+    UNKNOWN,
+    Properties,
+    changed,
+    messages,
+    resource,
+    stack_messages,
+    stack_verdict,
+    verdict,
+)
 
 VALUES: Properties = {
     "hub": {
@@ -85,6 +97,7 @@ def code(text: str) -> tuple[str, Any]:
 CODE = "import os\nc.JupyterHub.authenticator_class = os.environ['CLASS']\n"
 SPAWNER = "hub/config/KubeSpawner"
 BAD_CONTAINER = {"name": "bad", "image": "a:1"}
+SHARED_MOUNT = {"name": "shared", "mount_path": "/home/jovyan/shared-readonly"}
 
 CASES: list[tuple[str, Properties, str]] = [
     # What users' servers may reach.
@@ -127,6 +140,35 @@ CASES: list[tuple[str, Properties, str]] = [
     ("hub-maximum-age", release(("cull", GONE)), "refused"),
     ("hub-maximum-age", release(("cull/maxAge", 604801)), "refused"),
     ("hub-maximum-age", release(("cull/maxAge", UNKNOWN)), "undecided"),
+    # The chart adds its culler to lists that these replace.
+    *(
+        ("hub-cull", release(change), expected)
+        for change, expected in (
+            (("hub/config/JupyterHub/services", []), "refused"),
+            (("hub/config/JupyterHub/load_roles", [{"name": "reader"}]), "refused"),
+            (("hub/config/JupyterHub/services", UNKNOWN), "undecided"),
+            (code("c.JupyterHub.services = [{'name': 'reader'}]"), "refused"),
+            (code("c.JupyterHub.load_roles = []"), "refused"),
+            (("hub/services", {"reader": {"apiToken": "x"}}), "passes"),
+            (("hub/loadRoles", {"reader": {"scopes": ["list:users"], "services": ["reader"]}}), "passes"),
+        )
+    ),
+    # What takes users' pods from the policies of their namespace.
+    *(
+        ("hub-pods-held", release(change), expected)
+        for change, expected in (
+            ((f"{SPAWNER}/common_labels", {"app": "x"}), "refused"),
+            ((f"{SPAWNER}/component_label", "x"), "refused"),
+            ((f"{SPAWNER}/component_label", "singleuser-server"), "passes"),
+            ((f"{SPAWNER}/namespace", "elsewhere"), "refused"),
+            ((f"{SPAWNER}/namespace", UNKNOWN), "undecided"),
+            ((f"{SPAWNER}/enable_user_namespaces", True), "refused"),
+            ((f"{SPAWNER}/enable_user_namespaces", False), "passes"),
+            (code("c.KubeSpawner.namespace = 'elsewhere'"), "refused"),
+            (profile(common_labels={"app": "x"}), "refused"),
+            (choice(component_label="x"), "refused"),
+        )
+    ),
     # Who gets in, and how.
     ("hub-authenticator", release(("hub/config", GONE)), "refused"),
     *(
@@ -153,10 +195,34 @@ CASES: list[tuple[str, Properties, str]] = [
     ),
     ("hub-tls", release(("proxy/service/type", "LoadBalancer"), ("proxy/https", {"enabled": True})), "refused"),
     ("hub-tls", release(("proxy/https", {"enabled": True, "type": "offload"})), "passes"),
+    *(
+        ("hub-tls", release(("proxy/https", {"enabled": True, "hosts": ["a"], "type": kind})), expected)
+        for kind, expected in (("", "refused"), ("none", "refused"), ("manual", "passes"), (UNKNOWN, "undecided"))
+    ),
+    ("hub-tls", release(("hub/service", {"type": "LoadBalancer"})), "refused"),
+    ("hub-tls", release(("hub/service", {"type": "NodePort"})), "refused"),
+    ("hub-tls", release(("hub/service", {"type": "ClusterIP"})), "passes"),
+    ("hub-tls", release(("hub/service", {"type": UNKNOWN})), "undecided"),
+    ("hub-tls", release(("ingress/tls/0/hosts", ["b.example.org"])), "refused"),
+    ("hub-tls", release(("ingress/hosts/+", "b.example.org")), "refused"),
+    ("hub-tls", release(("ingress/hosts", GONE)), "refused"),
+    ("hub-tls", release(("ingress/hosts/+", UNKNOWN)), "undecided"),
+    # Without a Secret it is the controller's own certificate, and without hosts it stands for all of them.
+    ("hub-tls", release(("ingress/tls", [{"hosts": ["a.example.org"]}])), "passes"),
+    ("hub-tls", release(("ingress/tls", [{"secretName": "a"}])), "passes"),
     ("hub-tls", release(("ingress/tls", GONE)), "refused"),
     ("hub-tls", release(("ingress/tls", UNKNOWN)), "undecided"),
     ("hub-tls", release(("httpRoute", {"enabled": True})), "refused"),
-    ("hub-tls", release(("httpRoute", {"enabled": True, "gateway": {"name": "g", "sectionName": "https"}})), "passes"),
+    *(
+        ("hub-tls", release(("httpRoute", {"enabled": True, "gateway": {"name": "g", "sectionName": name}})), expected)
+        for name, expected in (
+            ("https", "passes"),
+            ("websecure", "passes"),
+            ("web", "undecided"),
+            ("insecure", "undecided"),
+            (UNKNOWN, "undecided"),
+        )
+    ),
     ("hub-tls", release(("httpRoute", {"enabled": True, "parentRefs": [{"name": "g"}]})), "refused"),
     ("hub-secret-in-values", release(("hub/config/SharedPasswordAuthenticator", {"user_password": "x"})), "refused"),
     (
@@ -185,13 +251,73 @@ CASES: list[tuple[str, Properties, str]] = [
         "undecided",
     ),
     ("hub-code", release(("hub/extraFiles", {"a": {"mountPath": "/x/logo.svg", "stringData": CODE}})), "passes"),
+    *(
+        ("hub-code", release(("hub/extraFiles", {"a": {"mountPath": place, "stringData": CODE}})), expected)
+        for place, expected in (
+            ("/usr/local/etc/jupyterhub/jupyterhub_config.py", "undecided"),
+            ("/usr/local/etc/../lib/python3.12/site-packages/z2jh.py", "undecided"),
+            ("/usr/local/share/jupyterhub/static/external/logo.svg", "passes"),
+        )
+    ),
+    # What runs in the place of the chart's own programs, or beside them.
+    *(
+        ("hub-code", release((f"hub/{key}", value)), expected)
+        for key, value, expected in (
+            ("args", ["jupyterhub", "--config", "/mine.py"], "undecided"),
+            ("args", [], "passes"),
+            ("command", ["sh", "-c", "true"], "undecided"),
+            ("command", UNKNOWN, "undecided"),
+            ("extraContainers", [BAD_CONTAINER], "undecided"),
+            ("initContainers", [BAD_CONTAINER], "undecided"),
+            ("extraVolumeMounts", [{"name": "a", "mountPath": "/usr/local/etc/jupyterhub"}], "undecided"),
+            ("extraVolumeMounts", [{"name": "a", "mountPath": "/usr/local"}], "undecided"),
+            ("extraVolumeMounts", [{"name": "a", "mountPath": "/"}], "undecided"),
+            ("extraVolumeMounts", [{"name": "a", "mountPath": UNKNOWN}], "undecided"),
+            ("extraVolumeMounts", UNKNOWN, "undecided"),
+            ("extraVolumeMounts", [{"name": "a", "mountPath": "/usr/local/share/jupyterhub/templates"}], "passes"),
+            ("config/JupyterHub/spawner_class", "mine.Spawner", "refused"),
+            ("config/JupyterHub/spawner_class", UNKNOWN, "undecided"),
+            ("config/JupyterHub/spawner_class", "kubespawner.KubeSpawner", "passes"),
+        )
+    ),
+    ("hub-code", release(code("c.JupyterHub.spawner_class = 'simple'")), "refused"),
+    # Roles that make users masters of others.
+    *(
+        ("hub-roles", release(("hub/loadRoles", {"a": role})), expected)
+        for role, expected in (
+            ({"scopes": ["admin:users"], "users": ["ada"]}, "refused"),
+            ({"scopes": ["access:servers"], "groups": ["teachers"]}, "refused"),
+            ({"scopes": ["servers!group=class"], "groups": ["teachers"]}, "refused"),
+            ({"name": "user", "scopes": ["self", "admin:servers"]}, "refused"),
+            ({"name": "server", "scopes": ["tokens"]}, "refused"),
+            ({"name": "admin", "users": ["ada"]}, "refused"),
+            ({"scopes": UNKNOWN, "users": ["ada"]}, "undecided"),
+            ({"name": "user", "scopes": ["self", "shares!user", "admin:servers!user"]}, "passes"),
+            ({"scopes": ["list:users", "read:hub"], "users": ["ada"]}, "passes"),
+            ({"scopes": ["admin:users"], "services": ["sync"]}, "passes"),
+        )
+    ),
+    ("hub-roles", release(("hub/loadRoles", UNKNOWN)), "undecided"),
+    ("hub-roles", release(("hub/loadRoles", {"user": {"scopes": ["admin:servers"]}})), "refused"),
     ("chart-version", release(version=None), "refused"),
     ("chart-version", release(version=">=4"), "refused"),
     ("chart-version", release(version="4.x"), "refused"),
     ("chart-version", release(version="^4.4.0"), "refused"),
     ("chart-version", release(version="4.4.0-beta.1"), "passes"),
     ("chart-version", release(version=UNKNOWN), "undecided"),
-    ("chart-version", release(version=None, chart="./jupyterhub-4.4.0.tgz"), "passes"),
+    *(
+        ("chart-version", release(version=None, chart=chart), expected)
+        for chart, expected in (
+            ("./jupyterhub-4.4.0.tgz", "passes"),
+            ("charts/jupyterhub-4.4.0.tgz", "passes"),
+            ("./charts/jupyterhub", "passes"),
+            ("../jupyterhub", "passes"),
+            ("/srv/charts/jupyterhub", "passes"),
+            # Helm's name for a chart of a repository.
+            ("jupyterhub/jupyterhub", "refused"),
+            ("https://a.example.org/jupyterhub.tgz", "refused"),
+        )
+    ),
     ("chart-version", release(version=None, chart="oci://registry.example.org/jupyterhub"), "refused"),
     ("chart-known", release(), "passes"),
     ("chart-known", release(chart="oci://registry.example.org/charts/jupyterhub"), "passes"),
@@ -241,6 +367,45 @@ POD_CASES: list[tuple[str, Properties, str]] = [
     ("pod-memory-limit", release(("singleuser/initContainers", [BAD_CONTAINER])), "refused"),
     ("pod-memory-limit", release(("singleuser/extraContainers", [BAD_CONTAINER])), "refused"),
     ("pod-memory-limit", release(("singleuser/extraContainers", UNKNOWN)), "undecided"),
+    # KubeSpawner takes fields of a pod, a container, a volume and a mount by either name, and what lies in them as it is.
+    ("pod-host-namespaces", release(("singleuser/extraPodConfig/host_network", True)), "refused"),
+    ("pod-host-namespaces", release(("singleuser/extraPodConfig/host_pid", True)), "refused"),
+    ("pod-host-namespaces", release(profile(extra_pod_config={"host_ipc": True})), "refused"),
+    ("pod-token", release(("singleuser/extraPodConfig/automount_service_account_token", True)), "refused"),
+    (
+        "pod-host-path",
+        release(("singleuser/storage/extraVolumes/a", {"name": "a", "host_path": {"path": "/"}})),
+        "refused",
+    ),
+    (
+        "pod-scratch-size",
+        release(("singleuser/storage/extraVolumes/a", {"name": "a", "empty_dir": {"size_limit": "1Gi"}})),
+        "refused",
+    ),
+    (
+        "pod-scratch-size",
+        release(("singleuser/storage/extraVolumes/a", {"name": "a", "empty_dir": {"sizeLimit": "1Gi"}})),
+        "passes",
+    ),
+    (
+        "pod-read-only-mount",
+        release(("singleuser/storage/extraVolumeMounts/shared", {**SHARED_MOUNT, "read_only": False})),
+        "refused",
+    ),
+    (
+        "pod-read-only-mount",
+        release(("singleuser/storage/extraVolumeMounts/shared", {**SHARED_MOUNT, "read_only": True})),
+        "passes",
+    ),
+    (
+        "pod-privileged",
+        release((f"{SPAWNER}/extra_container_config", {"security_context": {"privileged": True}})),
+        "refused",
+    ),
+    *(
+        ("pod-privileged", release((key, [{**BAD_CONTAINER, "security_context": {"privileged": True}}])), "refused")
+        for key in ("singleuser/initContainers", "singleuser/extraContainers")
+    ),
     # KubeSpawner's own traits win over the chart's values, and its code over these.
     ("pod-privileged", release((f"{SPAWNER}/privileged", True)), "refused"),
     ("pod-memory-limit", release((f"{SPAWNER}/mem_limit", 0)), "refused"),
@@ -310,6 +475,8 @@ def test_what_the_organisation_allows_passes():
     assert verdict("hub-authenticator", types.RELEASE, anybody, allowOpenHub=True) == "passes"
     assert verdict("hub-code", types.RELEASE, release(code(CODE)), reviewedCode=[digest(CODE)]) == "passes"
     assert verdict("hub-code", types.RELEASE, release(code(CODE)), reviewedCode=[digest("other")]) == "undecided"
+    debug = release(("hub/args", ["jupyterhub", "--debug"]))
+    assert verdict("hub-code", types.RELEASE, debug, reviewedCode=[digest('["jupyterhub", "--debug"]')]) == "passes"
     assert verdict("chart-known", types.RELEASE, release(chart="basehub"), knownCharts=["basehub"]) == "passes"
 
 
@@ -332,6 +499,59 @@ def test_undecided_code_is_named_by_what_has_to_be_written_down():
     [message] = messages("hub-code", types.RELEASE, release(code(CODE)))
 
     assert digest(CODE) in message
+
+
+def secret(text: Any, key: str = "stringData", **metadata: Any) -> StackResource:
+    given = {"metadata": {"name": "hub-password", "namespace": "hub", **metadata}, key: {"values.yaml": text}}
+    return resource("kubernetes:core/v1:Secret", "secret", given)
+
+
+PASSWORD = '{"hub": {"config": {"SharedPasswordAuthenticator": {"user_password": "correct horse"}}}}'
+OAUTH = "hub:\n  config:\n    GitHubOAuthenticator:\n      client_secret: a\n  cookieSecret: b\n"
+HIDDEN = '{"hub": {"extraConfig": {"10-code": "import os"}}}'
+
+SECRETS: list[tuple[list[StackResource], str]] = [
+    ([secret(PASSWORD)], "passes"),
+    ([secret(OAUTH)], "passes"),
+    ([secret(base64.b64encode(PASSWORD.encode()).decode(), "data")], "passes"),
+    ([secret("{}")], "passes"),
+    # A password that the update generates: judged when it is there.
+    ([secret(UNKNOWN)], "passes"),
+    ([secret(HIDDEN)], "refused"),
+    ([secret(base64.b64encode(HIDDEN.encode()).decode(), "data")], "refused"),
+    ([secret('{"hub": {"config": {"JupyterHub": {"spawner_class": "simple"}}}}')], "refused"),
+    ([secret('{"hub": {"config": {"GitHubOAuthenticator": {"client_secret": {"a": 1}}}}}')], "refused"),
+    ([secret("text")], "refused"),
+    ([secret("a: [")], "undecided"),
+    ([], "undecided"),
+    ([secret(HIDDEN, name="another")], "undecided"),
+    ([secret(PASSWORD, namespace="another")], "undecided"),
+    ([secret(PASSWORD, namespace=UNKNOWN)], "passes"),
+]
+
+
+@pytest.mark.parametrize(("secrets", "expected"), SECRETS)
+def test_the_hubs_secret_holds_secrets_alone(secrets: list[StackResource], expected: str):
+    hub = resource(types.RELEASE, "hub", release())
+
+    assert stack_verdict("hub-secret-values", [hub, *secrets]) == expected
+    assert stack_verdict("hub-secret-values", [hub, *secrets], disabled=["hub-secret-values"]) == "passes"
+
+
+def test_a_hub_whose_secret_is_not_known_is_undecided_and_one_without_passes():
+    unknown = resource(types.RELEASE, "hub", release(("hub/existingSecret", UNKNOWN)))
+    without = resource(types.RELEASE, "hub", release(("hub/existingSecret", GONE)))
+
+    assert stack_verdict("hub-secret-values", [unknown, secret(PASSWORD)]) == "undecided"
+    assert stack_verdict("hub-secret-values", [without]) == "passes"
+
+
+def test_what_a_secret_sets_beside_secrets_is_named():
+    hub = resource(types.RELEASE, "hub", release())
+    [(where, message)] = stack_messages("hub-secret-values", [hub, secret(HIDDEN)])
+
+    assert where == "hub"
+    assert "sets hub.extraConfig.10-code by the Secret 'hub-password'" in message
 
 
 def test_each_profile_and_each_choice_is_a_pod_of_its_own():

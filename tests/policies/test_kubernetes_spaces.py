@@ -24,7 +24,8 @@ from tests.policies.kubernetes_cases import (
     stack_verdict,
 )
 from tests.policies.test_kubernetes_access import SECRETS
-from tests.policies.test_kubernetes_hub_chart import RULES, release
+from tests.policies.test_kubernetes_hub_chart import RULES, choice, code, release
+from tests.policies.test_kubernetes_hub_chart import profile as hub_profile
 from tests.policies.test_kubernetes_objects import SETTINGS, notebook
 
 NAMESPACE = resource(types.NAMESPACE, "hub-namespace", {"metadata": {"name": "hub"}})
@@ -65,6 +66,11 @@ def no_chart_policy(**properties: Any) -> StackResource:
 def deployment(labels: Properties, namespace: Any = "hub") -> StackResource:
     template = {"metadata": {"labels": labels}, "spec": {"containers": [CONTAINER]}}
     return resource(types.DEPLOYMENT, "app", {"metadata": {"namespace": namespace}, "spec": {"template": template}})
+
+
+def other(token: str, spec: Any) -> StackResource:
+    """A policy that another engine than Kubernetes' own reads."""
+    return resource(f"kubernetes:{token}", "other", {"metadata": {"namespace": "hub"}, "spec": spec})
 
 
 PUBLIC = to(
@@ -136,6 +142,43 @@ NEVER_REACHED: list[tuple[list[StackResource], str]] = [
     ([no_chart_policy(), policy(DNS, select={"matchLabels": {"app": "other"}})], "refused"),
     ([hub(values=UNKNOWN)], "undecided"),
     ([hub(chart="another")], "passes"),
+    # Labels that users' pods have by KubeSpawner's own trait, by its code or by a profile, and what these labels open.
+    *(
+        ([hub(change), policy(to("10.1.0.0/16"), select={"matchLabels": {"tier": "x"}})], expected)
+        for change, expected in (
+            (("singleuser/extraLabels", {"tier": "x"}), "refused"),
+            (("hub/config/KubeSpawner/extra_labels", {"tier": "x"}), "refused"),
+            (code("c.KubeSpawner.extra_labels = {'tier': 'x'}"), "refused"),
+            (hub_profile(extra_labels={"tier": "x"}), "refused"),
+            (choice(extra_labels={"tier": "x"}), "refused"),
+            (hub_profile(extra_labels={"tier": "y"}), "passes"),
+            (("hub/config/KubeSpawner/extra_labels", {"tier": UNKNOWN}), "undecided"),
+            (hub_profile(extra_labels=UNKNOWN), "undecided"),
+        )
+    ),
+    # Policies that other engines read may open more than all of Kubernetes' own.
+    *(
+        ([hub(), other(token, {"egress": [{}]})], "undecided")
+        for token in (
+            "cilium.io/v2:CiliumNetworkPolicy",
+            "cilium.io/v2:CiliumClusterwideNetworkPolicy",
+            "cilium.io/v2:CiliumNetworkPolicyPatch",
+            "crd.projectcalico.org/v1:NetworkPolicy",
+            "projectcalico.org/v3:GlobalNetworkPolicy",
+            "policy.networking.k8s.io/v1alpha1:AdminNetworkPolicy",
+            "policy.networking.k8s.io/v1alpha1:BaselineAdminNetworkPolicy",
+        )
+    ),
+    ([hub(), other("cilium.io/v2:CiliumNetworkPolicy", {"ingress": [{}]})], "passes"),
+    ([hub(), other("cilium.io/v2:CiliumNetworkPolicy", UNKNOWN)], "undecided"),
+    ([hub(), resource("kubernetes:cilium.io/v2:CiliumNetworkPolicy", "c", {"specs": [{"egress": []}]})], "undecided"),
+    (
+        [
+            hub(),
+            resource("kubernetes:cilium.io/v2:CiliumNetworkPolicyList", "c", {"items": [{"spec": {"egress": [{}]}}]}),
+        ],
+        "undecided",
+    ),
     # Notebooks that a program makes.
     ([resource(types.NOTEBOOK, "n", notebook())], "refused"),
     ([resource(types.NOTEBOOK, "n", notebook()), policy(DNS, select={}, namespace="ada")], "passes"),
@@ -266,6 +309,11 @@ def quota(namespace: Any = "hub", of: str = types.RESOURCE_QUOTA, **dependencies
     return resource(of, "quota", {"metadata": {"namespace": namespace}, "spec": {"hard": {"pods": "5"}}}, dependencies)
 
 
+def scoped_quota(**scopes: Any) -> StackResource:
+    spec = {"hard": {"pods": "5"}, **scopes}
+    return resource(types.RESOURCE_QUOTA, "scoped", {"metadata": {"namespace": "hub"}, "spec": spec})
+
+
 def limits(namespace: Any = "hub", **dependencies: Any) -> StackResource:
     return resource(types.LIMIT_RANGE, "limits", {"metadata": {"namespace": namespace}, "spec": {}}, dependencies)
 
@@ -274,6 +322,7 @@ PAIRS: list[tuple[list[StackResource], str]] = [
     ([], "passes"),
     ([quota(), limits()], "passes"),
     ([quota()], "refused"),
+    ([scoped_quota(scopes=["Terminating"])], "refused"),
     ([limits()], "refused"),
     ([quota(), limits("another")], "refused"),
     ([quota(None), limits(None)], "passes"),
@@ -294,6 +343,12 @@ QUOTAS: list[tuple[list[StackResource], str]] = [
     ([NAMESPACE, hub()], "refused"),
     ([NAMESPACE, hub(), quota()], "passes"),
     ([NAMESPACE, hub(), quota("another")], "refused"),
+    # A quota that counts some pods alone.
+    ([NAMESPACE, hub(), scoped_quota(scopes=["Terminating"])], "refused"),
+    ([NAMESPACE, hub(), scoped_quota(scopeSelector={"matchExpressions": []})], "refused"),
+    ([NAMESPACE, hub(), scoped_quota(scopes=UNKNOWN)], "undecided"),
+    ([NAMESPACE, hub(), scoped_quota(scopes=[])], "passes"),
+    ([NAMESPACE, hub(), scoped_quota(scopes=["Terminating"]), quota()], "passes"),
     ([hub()], "passes"),
     ([NAMESPACE, hub(), quota(UNKNOWN)], "undecided"),
     ([NAMESPACE, hub(namespace=UNKNOWN), quota()], "undecided"),

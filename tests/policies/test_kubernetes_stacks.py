@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,72 @@ def test_the_stack_passes_and_leaves_nothing_open(stack: str):
 @pytest.mark.parametrize("stack", STACKS)
 def test_nothing_is_undecided_at_the_first_preview(stack: str):
     assert told(previewed(PROGRAMS[stack]), levels(stack)) == []
+
+
+IMAGE = "registry.example.org/hubstack/notebook:1.0"
+PROXY_IMAGE = "registry.example.org/hubstack/egress-proxy:1.0"
+
+PROFILES: dict[str, Properties] = {
+    "closed": {},
+    "domains": {"egressDomains": ["github.com"], "egressProxyImage": PROXY_IMAGE},
+    "ports": {"egressPorts": [443]},
+    "open": {},
+}
+"""Every egress profile, with what it needs."""
+
+FRONTS: dict[str, Properties] = {
+    "none": {},
+    "ingress with the controller's certificate": {"kind": "ingress"},
+    "ingress with a secret": {"kind": "ingress", "tlsSecret": "hub-tls", "ingressClass": "traefik"},
+    "gateway": {"kind": "gateway", "gateway": "web", "gatewaySection": "https"},
+    "Traefik's gateway": {"kind": "gateway", "gateway": "traefik", "gatewaySection": "websecure"},
+    "letsencrypt": {"kind": "letsencrypt", "email": "owner@example.org"},
+    "secret": {"kind": "secret", "tlsSecret": "hub-tls"},
+    "offload": {"kind": "offload"},
+}
+"""Every kind of front, and what may be left out of it."""
+
+
+def visitors_hub(**args: Any) -> Callable[[], object]:
+    """A program with a hub for visitors alone."""
+    return lambda: EphemeralHub("lab", {"image": IMAGE, "domain": "try.example.org", **args})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_hub_passes_under_every_egress_profile(profile: str):
+    program = visitors_hub(egressProfile=profile, front=FRONTS["letsencrypt"], **PROFILES[profile])
+
+    assert told(record(program).registrations, levels("ephemeral"), allowOpen=profile == "open") == []
+    assert told(previewed(program), levels("ephemeral"), allowOpen=profile == "open") == []
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_hub_passes_behind_every_front(front: str):
+    program = visitors_hub(egressProfile="closed", front=FRONTS[front])
+
+    assert told(record(program).registrations, levels("ephemeral")) == []
+
+
+@pytest.mark.parametrize("access", ["password", "shared-password", "open"])
+def test_a_hub_passes_with_every_access(access: str):
+    program = visitors_hub(access=access, openToTheWorld=access == "open")
+
+    assert told(record(program).registrations, levels("ephemeral"), allowOpenHub=access == "open") == []
+
+
+def test_a_hub_whose_chart_is_a_folder_passes(tmp_path: Path):
+    chart = tmp_path / "jupyterhub"
+    chart.mkdir()
+
+    assert told(record(visitors_hub(chart=str(chart))).registrations, levels("ephemeral")) == []
+
+
+def test_a_gateway_without_a_listener_is_refused_as_its_documentation_says():
+    program = visitors_hub(front={"kind": "gateway", "gateway": "web"})
+    [(check, _, finding)] = told(record(program).registrations, levels("ephemeral"))
+
+    assert (check, finding.undecided) == ("hub-tls", False)
+    assert "sectionName" in finding.message
 
 
 def at(path: str, value: Any = GONE) -> Change:
@@ -144,6 +211,16 @@ BAD_CHANGES: dict[str, list[Mutant]] = {
             at("values/hub/config/SharedPasswordAuthenticator", {"user_password": "correct horse"}),
             "hub-secret-in-values",
             "hub.config.SharedPasswordAuthenticator.user_password",
+        ),
+        (RELEASE, at("values/hub/loadRoles", {"user": {"scopes": ["admin:servers"]}}), "hub-roles", "every user"),
+        (RELEASE, at("values/hub/config/JupyterHub/services", []), "hub-cull", "takes the culler away"),
+        (RELEASE, at(f"{SPAWNER}/namespace", "elsewhere"), "hub-pods-held", "'elsewhere'"),
+        (RELEASE, at("values/hub/existingSecret", "another"), "hub-secret-values", "none of the stack's"),
+        (
+            ("lab-access", types.KUBERNETES_SECRET),
+            at("stringData/values.yaml", '{"hub": {"extraConfig": {"99-more": "import os"}}}'),
+            "hub-secret-values",
+            "hub.extraConfig.99-more",
         ),
         (RELEASE, at("values/hub/extraConfig/99-more", "import os"), "hub-code", "hub.extraConfig.99-more"),
         (RELEASE, at("values/proxy/https/enabled", False), "hub-tls", "without TLS"),

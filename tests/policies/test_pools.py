@@ -1,6 +1,7 @@
 """Nodes of a pool and names of hosts, each with the others of its stack; what is not known; what the runtime grants."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,10 +32,14 @@ Properties = dict[str, Any]
 
 
 def resource(
-    type_: str, name: str, inputs: Properties, dependencies: Mapping[str, Sequence[str]] | None = None
+    type_: str,
+    name: str,
+    inputs: Properties,
+    dependencies: Mapping[str, Sequence[str]] | None = None,
+    id_: Any = NOT_KNOWN,
 ) -> StackResource:
     urn = f"urn:pulumi:test::hubstack::{type_}::{name}"
-    return StackResource(type_, name, urn, NOT_KNOWN, unknown_checking_proxy(inputs), dependencies=dependencies or {})
+    return StackResource(type_, name, urn, id_, unknown_checking_proxy(inputs), dependencies=dependencies or {})
 
 
 def group(inputs: Properties = NODE, name: str = "tmp01") -> StackResource:
@@ -56,6 +61,22 @@ def record(name: Any = "tmp01.example.org", type_: Any = "A", **more: Any) -> St
 def health_check(fqdn: Any = "tmp01.example.org", **more: Any) -> StackResource:
     return resource(types.HEALTH_CHECK, f"check-{fqdn}", {"fqdn": fqdn, "type": "HTTPS", **more})
 
+
+def alarm(of: StackResource | None, watched: Any = UNKNOWN, **more: Any) -> StackResource:
+    """An alarm on a check that is not made yet, or on one whose id is known."""
+    told = {
+        "namespace": "AWS/Route53",
+        "metricName": "HealthCheckStatus",
+        "dimensions": {"HealthCheckId": watched},
+        "alarmActions": [UNKNOWN],
+        "region": "us-east-1",
+        **more,
+    }
+    return resource(types.METRIC_ALARM, "alarm", told, {"dimensions": [of.urn]} if of else None)
+
+
+CHECK, CHECK_2 = health_check(), health_check("tmp02.example.org")
+MADE = replace(CHECK, id="abc")
 
 CERTIFICATE = resource(types.CERTIFICATE, "certificate", {})
 PROOF = resource(
@@ -98,6 +119,23 @@ CASES: list[tuple[str, list[StackResource], str]] = [
     ("record-health-check", [record(), health_check(UNKNOWN)], "undecided"),
     ("record-health-check", [record(), health_check(disabled=UNKNOWN)], "undecided"),
     ("record-health-check", [PROOF], "undecided"),
+    ("health-check-alarm", [], "passes"),
+    ("health-check-alarm", [CHECK, alarm(CHECK)], "passes"),
+    ("health-check-alarm", [MADE, alarm(None, "abc", alarmActions=["arn:aws:sns:us-east-1:1:a"])], "passes"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, region=None)], "passes"),
+    ("health-check-alarm", [CHECK, alarm(CHECK), alarm(CHECK, alarmActions=UNKNOWN)], "passes"),
+    ("health-check-alarm", [health_check(disabled=True)], "passes"),
+    ("health-check-alarm", [CHECK], "refused"),
+    ("health-check-alarm", [CHECK, CHECK_2, alarm(CHECK_2)], "refused"),
+    ("health-check-alarm", [MADE, alarm(None, "abd")], "refused"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, alarmActions=[])], "refused"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, actionsEnabled=False)], "refused"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, region="eu-west-1")], "refused"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, metricName="HealthCheckPercentageHealthy")], "refused"),
+    ("health-check-alarm", [CHECK, alarm(None, None)], "refused"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, alarmActions=UNKNOWN)], "undecided"),
+    ("health-check-alarm", [CHECK, alarm(CHECK, actionsEnabled=UNKNOWN)], "undecided"),
+    ("health-check-alarm", [CHECK, alarm(None)], "undecided"),
 ]
 
 
@@ -174,7 +212,7 @@ def test_a_description_that_is_not_known_leaves_open_what_a_group_is_and_what_it
     assert all(finding.undecided for _, finding in found)
     assert {check.id for check, _ in found} >= {
         *("container-group-readable", "node-guard", "node-network", "node-proof", "node-resolver"),
-        *("node-capacity", "node-quota-complete", "redirector-nodes-over-tls", "visitor-limit"),
+        *("node-capacity", "node-quota-complete", "redirector-nodes-over-tls", "visitor-limit", "redirect-limit"),
     }
 
 
@@ -213,7 +251,7 @@ def test_a_container_is_judged_by_what_the_runtime_grants_it(name: str):
     mounted = {f"{mount['source']}:{mount['target']}" for mount in judged["mounts"]}
     assert mounted == {bind for bind in granted["binds"] if not bind.endswith(":ro")}
     assert {mount["target"] for mount in judged["mounts"] if mount["type"] == "bind"} <= {container_group.SOCKET}
-    known = {"binds", "cap_add", "cap_drop", "extra_hosts", "log_config", "mem_limit", "memswap_limit", "nano_cpus"}
+    known = {"binds", "cap_add", "cap_drop", "log_config", "mem_limit", "memswap_limit", "nano_cpus"}
     known |= {"network_mode", "pids_limit", "port_bindings", "read_only", "restart_policy", "security_opt", "tmpfs"}
     assert set(granted) == known
 

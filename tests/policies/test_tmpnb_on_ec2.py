@@ -53,17 +53,23 @@ def test_an_open_profile_passes_where_it_is_allowed_and_nowhere_else():
     assert {check for check, _, _ in told(opened, LEVELS)} >= {"guard-ranges", "joined-egress"}
 
 
-def in_group(path: str, value: Any = GONE) -> Change:
-    """Another value at a path of what a host fetches; none takes it away."""
+def in_group(path: str, value: Any = GONE, *, file: str = "group.json") -> Change:
+    """Another value at a path of what a host fetches, under another name of its file; none takes the value away."""
 
     def change(properties: Properties) -> None:
         raw = gzip.decompress(base64.b64decode(properties["contentBase64"]))
         with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
             files = {m.name: (tar.extractfile(m) or io.BytesIO()).read() for m in tar.getmembers()}
-        files["group.json"] = json.dumps(edited(json.loads(files["group.json"]), path, value)).encode()
+        files[file] = json.dumps(edited(json.loads(files.pop("group.json")), path, value)).encode()
         properties["contentBase64"] = base64.b64encode(archive(files)).decode()
 
     return change
+
+
+def as_a_file(properties: Properties) -> None:
+    """The archive stands in a file, which the engine uploads and the pack does not see."""
+    del properties["contentBase64"]
+    properties["source"] = {"path": "group.tar.gz"}
 
 
 def in_settings(path: str, value: Any = GONE) -> Change:
@@ -95,7 +101,9 @@ def put(path: str, value: Any = GONE) -> Change:
 
 NODE, OTHER = ("lab-tmp01", types.BUNDLE), ("lab-tmp02", types.BUNDLE)
 REDIRECTOR = ("lab-redirector", types.BUNDLE)
-HOST, RECORD, HEALTH = (("lab-tmp01", kind) for kind in (types.INSTANCE, types.RECORD, types.HEALTH_CHECK))
+HOST, RECORD, HEALTH, ALARM = (
+    ("lab-tmp01", kind) for kind in (types.INSTANCE, types.RECORD, types.HEALTH_CHECK, types.METRIC_ALARM)
+)
 WEB_IN, WEB_OUT = (
     ("lab-web-from-everybody-https", types.INGRESS_RULE),
     ("lab-web-to-internet-https", types.EGRESS_RULE),
@@ -112,6 +120,9 @@ BAD_CHANGES: list[tuple[tuple[str, str], Change, str, str]] = [
     (NODE, in_group("spec/networks/servers/apart"), "network-icc", "reach each other"),
     (NODE, in_group("spec/networks/control/internal", False), "network-internal", "network control"),
     (NODE, in_group("spec/probe"), "node-proof", "tries nothing"),
+    (NODE, in_group("spec/probe", file="./group.json"), "node-proof", "tries nothing"),
+    (NODE, in_group("spec/probe", file="/run/../group.json"), "node-proof", "tries nothing"),
+    (NODE, as_a_file, "bundle-readable", "nothing in it can be judged"),
     (NODE, in_group("images/notebook", "jupyter/minimal-notebook"), "node-image-pinned", "NOTEBOOK_IMAGE"),
     (NODE, in_group("images/node", "hubstack/tmpnb-node:latest"), "image-pinned", "another image tomorrow"),
     (NODE, in_group("spec/containers/proxy/privileged", True), "container-group-readable", "the key 'privileged'"),
@@ -133,6 +144,8 @@ BAD_CHANGES: list[tuple[tuple[str, str], Change, str, str]] = [
     (RECORD, put("ttl", 300), "record-ttl", "300"),
     (HEALTH, put("fqdn", "tmp09.tmp.example.org"), "record-health-check", "tmp01.tmp.example.org"),
     (HEALTH, put("type", "HTTP"), "health-check-https", "without TLS"),
+    (ALARM, put("alarmActions", []), "health-check-alarm", "tells nobody"),
+    (ALARM, put("region", "eu-west-1"), "health-check-alarm", "tells nobody"),
     (WEB_IN, put("fromPort", 22), "no-shell-port", "port 22"),
     (WEB_OUT, put("ipProtocol", "-1"), "security-group-egress", "everything out"),
     (("lab-bundles", types.BUCKET_ACCESS), put("blockPublicAcls", False), "bucket-private", "public"),

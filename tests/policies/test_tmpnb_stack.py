@@ -183,10 +183,10 @@ BAD_CHANGES: list[Mutant] = [
     (OTHER, in_settings("quota/memory_bytes", 2**38), "engine-memory", "unix:///var/run/docker.sock"),
     (OTHER, in_settings("capacity", 997), "pool-servers", "1001 servers"),
     (NODE, in_settings("visitors/burst", 10**6), "visitor-limit", "visitors.burst"),
-    (REDIRECTOR, in_text("redirector.json", "visitors/per_minute", 0), "visitor-limit", "visitors.per_minute"),
+    (REDIRECTOR, in_text("redirector.json", "visitors/per_minute", 0), "redirect-limit", "visitors.per_minute"),
     (NODE, within("service", "command/3", "/etc/settings.json"), "node-quota-complete", "no limit on cpu"),
     # Secrets.
-    (NODE, at("spec/texts/Caddyfile", "generated-secret"), "container-group-secrets", "the secret"),
+    (NODE, at("spec/texts/Caddyfile", "ab" * 32), "container-group-secrets", "the secret"),
 ]
 
 

@@ -74,9 +74,12 @@ class Registration:
     retain_on_delete: bool
     protect: bool
     ignore_changes: list[str]
+    replace_on_changes: list[str]
     urn: str
     dependencies: list[str]
     """URNs of all that it waits for: those of `depends_on` and those whose outputs are among its properties."""
+    secret_outputs: list[str]
+    """What of its outputs the state holds encrypted, whatever its inputs are."""
 
 
 @dataclass
@@ -103,8 +106,10 @@ class Recorder(mocks.MockMonitor):
                 request.retainOnDelete,
                 request.protect,
                 list(request.ignoreChanges),
+                list(request.replaceOnChanges),
                 answer.urn,
                 sorted(request.dependencies),
+                list(request.additionalSecretOutputs),
             )
         )
         return answer
@@ -130,6 +135,8 @@ def record(program: Callable[[], object], answers: Mapping[str, Answer] | None =
         mocks.set_mocks(recorder.mocks, project="hubstack", stack="test", monitor=recorder)
 
         async def run() -> None:
+            # As the engine's own start does: a program that raises while it is asked for would leave half an answer for the next.
+            await settings._load_monitor_feature_support()
             program()
             await stack.wait_for_rpcs()
 

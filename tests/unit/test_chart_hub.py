@@ -9,8 +9,9 @@ import pytest
 from jupyterhub.auth import Authenticator
 from traitlets.config import Config
 
-from components.kubernetes.chart_values import HubSecrets, chart_values
+from components.kubernetes.chart_values import chart_values
 from components.kubernetes.hub_arguments import EphemeralHubArgs, hub_chart
+from components.kubernetes.hub_chart import HubSecrets
 from components.kubernetes.images import image_mistake, split_image
 from runtime.hub.hub_address import hub_address
 from runtime.hub.user_pods import belong_to_the_hub

@@ -14,7 +14,12 @@ import yaml
 from lightkube.core.exceptions import ConfigError
 from pulumi.runtime.config import set_all_config
 
-from components.kubernetes.access_check import cluster_mistakes, find_configuration, require_cluster
+from components.kubernetes.access_check import (
+    cluster_mistakes,
+    find_configuration,
+    require_no_mistakes,
+    stack_configuration,
+)
 from components.kubernetes.rights import ESCALATE, Right, granted_rights, missing_rights, needed_rights
 
 
@@ -35,6 +40,12 @@ def kubeconfig(server: str = "http://127.0.0.1:1", context: str = "lab") -> str:
             ],
         }
     )
+
+
+class Server(ThreadingHTTPServer):
+    """Takes as many connections at once as rights are asked for."""
+
+    request_queue_size = 128
 
 
 @contextmanager
@@ -59,7 +70,7 @@ def api_server(allowed: Any, status: int = 201) -> Iterator[tuple[str, list[dict
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -201,16 +212,19 @@ def test_a_cluster_that_is_not_described_is_an_error_that_names_what_is_missing(
         find_configuration(settings, {"KUBECONFIG": "/nowhere/else"})
 
 
-def test_a_program_stops_before_it_makes_anything_and_names_all_that_is_missing():
+def test_a_program_stops_and_names_all_that_is_missing():
+    require_no_mistakes("hub", [])
     with api_server(lambda attributes: attributes["verb"] == "get") as (server, _):
         set_all_config({"kubernetes:kubeconfig": kubeconfig(server)})
         try:
-            with pytest.raises(pulumi.RunError) as caught:
-                require_cluster(needed_rights(["core/v1:Secret"]))
+            found = cluster_mistakes(stack_configuration(), needed_rights(["core/v1:Secret"]))
         finally:
             set_all_config({})
 
-    assert "for 3 reason(s)" in str(caught.value)
+    with pytest.raises(pulumi.RunError) as caught:
+        require_no_mistakes("hub", [one["reason"] for one in found])
+
+    assert "the hub cannot be deployed, for 3 reason(s)" in str(caught.value)
     assert "you may not create secrets\n" in str(caught.value)
 
 
@@ -218,4 +232,4 @@ def test_a_program_without_any_cluster_says_how_to_name_one(monkeypatch: pytest.
     monkeypatch.setenv("KUBECONFIG", "/nowhere/else")
 
     with pytest.raises(pulumi.RunError, match="no cluster to deploy to: there is no file /nowhere/else"):
-        require_cluster([])
+        stack_configuration()

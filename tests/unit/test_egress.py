@@ -125,7 +125,13 @@ def test_a_profile_is_known_by_its_value_as_well():
 def test_a_swarm_and_hosts_on_ec2_refuse_the_profiles_with_lists_and_name_theirs(profile: EgressProfile):
     swarm = check_swarm_cluster({"users": [{"name": "ada"}], "egressProfile": profile})
     ec2 = check_ec2_hub_cluster(
-        {"users": [{"name": "ada"}], "domain": "a.example.org", "zone": "example.org", "egressProfile": profile}
+        {
+            "users": [{"name": "ada"}],
+            "domain": "a.example.org",
+            "zone": "example.org",
+            "alarmEmail": "owner@example.org",
+            "egressProfile": profile,
+        }
     )
 
     for errors in (swarm, ec2):

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,13 @@ USER = {"app": "jupyterhub", "component": "singleuser-server"}
 HUB = destination("tcp", "hub", 8081, "the hub's API")
 
 
-def rules(profile: EgressProfile, ports: Sequence[int] = (), domains: Sequence[str] = ("pypi.org",)) -> EgressRules:
-    return {"profile": profile, "domains": list(domains), "ports": list(ports)}
+def rules(
+    profile: EgressProfile,
+    ports: Sequence[int] = (),
+    domains: Sequence[str] = ("pypi.org",),
+    excluded: Sequence[str] = (),
+) -> EgressRules:
+    return {"profile": profile, "domains": list(domains), "ports": list(ports), "excluded": list(excluded)}
 
 
 def args(profile: EgressProfile = EgressProfile.DOMAINS, **more: Any) -> EgressProbeArgs:
@@ -69,9 +75,15 @@ def is_address(host: str) -> bool:
     return host[0].isdigit() or ":" in host
 
 
-@given(st.sampled_from(EgressProfile), st.lists(st.sampled_from([22, 80, 443, 8443]), max_size=4))
-def test_the_probe_forbids_nothing_that_the_profiles_policies_allow(profile: EgressProfile, ports: list[int]):
-    egress = rules(profile, ports)
+@given(
+    st.sampled_from(EgressProfile),
+    st.lists(st.sampled_from([22, 80, 443, 8443]), max_size=4),
+    st.lists(st.ip_addresses(v=4).map(lambda one: f"{ip_network(f'{one}/24', strict=False)}"), max_size=3),
+)
+def test_the_probe_forbids_nothing_that_the_profiles_policies_allow(
+    profile: EgressProfile, ports: list[int], excluded: list[str]
+):
+    egress = rules(profile, ports, excluded=excluded)
     policies = [deny_all_policy(), user_egress_policy(egress, user_pods=USER, proxy=None)]
     union = Union.of(policies, USER, "lab-users", "Egress")
 
@@ -107,6 +119,26 @@ def test_public_addresses_are_forbidden_on_every_port_that_the_profile_does_not_
 
     assert {d["port"] for d in found if d["host"] in {"1.1.1.1", "8.8.8.8"} and d["kind"] == "tcp"} == tried
     assert any(d["kind"] == "udp" and d["port"] == 53 for d in found) is (profile is not EgressProfile.OPEN)
+
+
+@pytest.mark.parametrize(
+    ("profile", "ports", "port"),
+    [
+        (EgressProfile.CLOSED, [], 443),
+        (EgressProfile.DOMAINS, [], 443),
+        (EgressProfile.PORTS, [8443, 22], 22),
+        (EgressProfile.OPEN, [], 443),
+    ],
+)
+def test_an_address_of_each_excluded_range_is_forbidden_on_a_port_that_is_open_elsewhere(
+    profile: EgressProfile, ports: list[int], port: int
+):
+    ranges = ["203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32"]
+    found = forbidden_destinations(rules(profile, ports, excluded=ranges))
+
+    assert {one["host"]: (one["kind"], one["port"]) for one in found if "excluded" in one["why"]} == dict.fromkeys(
+        ("203.0.113.1", "198.51.100.7", "2001:db8::1"), ("tcp", port)
+    )
 
 
 def test_only_closed_forbids_names():
@@ -179,6 +211,9 @@ def test_kubernetes_expands_nothing_in_the_command():
         {"image": "registry.example.org/notebook:2"},
         {"required": []},
         {"forbidden": [HUB]},
+        {"egress": rules(EgressProfile.DOMAINS, excluded=["203.0.113.0/24"])},
+        {"tolerations": [{"key": "users", "operator": "Exists"}]},
+        {"proves": "another policy"},
     ],
 )
 def test_a_change_of_what_is_tried_is_tried_anew(change: dict[str, Any]):

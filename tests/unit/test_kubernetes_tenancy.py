@@ -15,6 +15,7 @@ from components.kubernetes.tenancy import (
     check_hard,
     check_tenancy,
     limit_range_spec,
+    limited_resources,
     pod_security_labels,
     resource_quota_spec,
     user_resources,
@@ -246,6 +247,23 @@ def test_given_limits_take_the_place_of_computed_ones():
     computed = resource_quota_spec({}, {}, system=ARGS.get("system"))["hard"]
 
     assert quota.properties["spec"]["hard"] == {**computed, "pods": "40", "count/jobs.batch": "2"}
+
+
+@pytest.mark.parametrize(
+    ("hard", "more"),
+    [
+        ({}, ()),
+        ({"requests.nvidia.com/gpu": "1", "requests.hugepages-2Mi": "1Gi"}, ("hugepages-2Mi", "nvidia.com/gpu")),
+        ({"requests.memory": "4Gi", "requests.storage": "4Gi", "pods": "2", "count/jobs.batch": "2"}, ()),
+        # Kubernetes takes these for names, and counts nothing by them.
+        ({"nvidia.com/gpu": "1", "limits.nvidia.com/gpu": "1", "requests.it's": "1", "requests.": "1"}, ()),
+    ],
+    ids=["none", "devices and pages", "no resources of containers", "no limits"],
+)
+def test_containers_may_ask_for_what_every_quota_limits_and_for_what_this_one_names(
+    hard: dict[str, str], more: tuple[str, ...]
+):
+    assert limited_resources(hard) == (*COMPUTE, *more)
 
 
 @pytest.mark.parametrize("key", ["limits.memory", "requests.memory", "memory", "limits.cpu", "cpu", "pods"])

@@ -11,7 +11,7 @@ from components import (
     TmpnbNodePool,
     TmpnbNodePoolArgs,
 )
-from components.kubernetes.chart_values import FrontKind
+from components.kubernetes.hub_front import FrontKind
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -58,6 +58,7 @@ TOPOLOGIES: dict[str, Callable[[], object]] = {
             "zones": 3,
             "natPerZone": True,
             "interfaceEndpoints": ["ec2"],
+            "alarmEmail": "owner@example.org",
         },
     ),
     "ephemeral": lambda: EphemeralHub(

@@ -11,7 +11,7 @@ from tests.engine.kubernetes_provider.addresses import Kind, Served, identity
 from tests.engine.kubernetes_provider.cluster import ApiError, Cluster, NoSuchKindError
 from tests.engine.kubernetes_provider.values import UNKNOWN, Object, has_unknown, known_part, without_nulls
 
-YOUNG_KIND_SECONDS = 30.0
+YOUNG_KIND_SECONDS = 10.0
 """How long the API may need to serve a new definition's kind, or to know a new namespace."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 2.0
