@@ -4,7 +4,7 @@ PYTEST ?=
 ARGS ?=
 QUICK = HUBSTACK_TOOLCHAIN=no toolchain/with
 
-.PHONY: help up preview push rehearse down cluster-up cluster-down test test-quick lint format lock clean
+.PHONY: help up preview push rehearse down cluster-up cluster-down test test-kubernetes test-quick lint format lock clean
 
 help: ## What each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ cluster-down: ## End that node and remove everything it made
 
 test: ## Run every test
 	@toolchain/test $(PYTEST)
+
+test-kubernetes: ## Run the tests that need a Kubernetes cluster
+	@toolchain/test --kubernetes
 
 test-quick: ## Run the tests that need neither the CLI nor Docker
 	@$(QUICK) python -m pytest tests/unit tests/policies tests/golden $(PYTEST)

@@ -111,6 +111,10 @@ class Stack:
         )
         return json.loads(done.stdout)
 
+    def state(self) -> str:
+        """The stack's state as it is stored, secrets encrypted."""
+        return self.run("stack", "export", "--stack", self.name)
+
     @contextmanager
     def deployed(self, *arguments: str) -> Iterator["Stack"]:
         """Deploy the stack; destroy it at the end, after which nothing may be left, however the update went."""
