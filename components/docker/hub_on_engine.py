@@ -1,6 +1,7 @@
 """A hub on a Docker engine that Pulumi reaches: this machine's, or one over SSH."""
 
 import base64
+import hashlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pulumi_docker as docker
 from components.docker import hub_services
 from components.docker.build_context import REGISTRY_IMAGE
 from components.docker.home_volumes import HomeVolumeDriver
+from components.docker.hub_readiness import HubReadiness
 from components.docker.hub_secrets import HubSecrets
 from components.docker.hub_services import HubAccess
 from components.docker.images import build_image
@@ -44,7 +46,7 @@ class EngineHub:
     """What a component tells of a hub on an engine."""
 
     ready: pulumi.Output[str]
-    """Known once the hub runs."""
+    """Known once the hub answers."""
     homes: pulumi.Output[str]
     """Docker volume that holds the homes."""
 
@@ -141,7 +143,7 @@ class HubOnEngine:
         )
         tls_proxy = self._service("tls-proxy", hub_services.tls_proxy(self._args["port"]), images.hub, parts)
         self._probe(images.notebook, proxy, depends_on=[hub, proxy, tls_proxy, *way_out])
-        return EngineHub(hub.id, homes.name)
+        return EngineHub(self._readiness(hub, proxy, tls_proxy).id, homes.name)
 
     def _swarm_mode(self) -> SwarmMode:
         return SwarmMode(
@@ -207,6 +209,19 @@ class HubOnEngine:
             inputs["open_network"] = open_network_name(self._name)
         opts = pulumi.ResourceOptions(parent=self._parent, depends_on=depends_on)
         return EgressProbe(f"{self._name}-egress-probe", inputs, opts=opts)
+
+    def _readiness(self, hub: docker.Service, proxy: docker.Service, tls_proxy: docker.Service) -> HubReadiness:
+        made_of = pulumi.Output.json_dumps([service.task_spec for service in (hub, proxy, tls_proxy)])
+        return HubReadiness(
+            f"{self._name}-hub-readiness",
+            {
+                "engine": self._engine,
+                "hub_service": hub.name,
+                "tls_service": tls_proxy.name,
+                "made_of": made_of.apply(lambda definitions: hashlib.sha256(definitions.encode()).hexdigest()),
+            },
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[hub, proxy, tls_proxy]),
+        )
 
     def _images(self) -> Images:
         rootfs = not self._args["buildFromRegistry"]

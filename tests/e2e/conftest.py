@@ -11,7 +11,15 @@ CONFIG = {
     "port": 18443,
     "addressPool": "10.215.0.0/16",
     "dataProtection": False,
-    "userQuota": {"cpu": 1, "memory": "512M", "processes": 128, "home": "64M", "tmp": "32M", "idle": 60, "maxAge": 600},
+    "userQuota": {
+        "cpu": 1,
+        "memory": "512M",
+        "processes": 128,
+        "home": "64M",
+        "tmp": "32M",
+        "idle": 120,
+        "maxAge": 900,
+    },
     "fleetQuota": {"servers": 3},
 }
 

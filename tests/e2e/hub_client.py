@@ -35,7 +35,13 @@ class HubUser:
         return self.session.get(f"{self.url}/hub/api/users/{self.name}", headers={"Referer": self.url}).json()
 
     def start(self, seconds: float = 120) -> requests.Response:
-        """Start the server and wait until the hub says that it runs; return its first page, or the hub's refusal."""
+        """Start the server, wait until the hub says that it runs, and return its first page; a refusal fails the test."""
+        answer = self.ask_for_server(seconds)
+        assert answer.ok, f"{self.name} gets no server ({answer.status_code}): {answer.text}\n{self.hub_log()}"
+        return answer
+
+    def ask_for_server(self, seconds: float = 120) -> requests.Response:
+        """Ask the hub for a server; return the first page of one that runs, or the hub's refusal."""
         answer = self.session.get(f"{self.url}/hub/spawn")
         deadline = time.monotonic() + seconds
         while answer.ok and time.monotonic() < deadline:

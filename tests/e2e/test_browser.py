@@ -23,7 +23,8 @@ def browser(tmp_path: Path):
 def test_a_person_logs_in_and_runs_a_cell_in_the_browser(hub: Stack, browser: webdriver.Chrome):
     outputs = hub.outputs()
     browser.get(f"{outputs['url']}/hub/login")
-    browser.find_element(By.ID, "username_input").send_keys("user6")
+    name = wait_for(browser, "the login page opens", lambda b: b.find_element(By.ID, "username_input"), 60)
+    name.send_keys("user6")
     browser.find_element(By.ID, "password_input").send_keys(outputs["password"])
     browser.find_element(By.ID, "login_submit").click()
     wait_for(browser, "the server opens", lambda b: "/user/user6/" in b.current_url, 180)

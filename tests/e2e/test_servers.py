@@ -138,7 +138,7 @@ def test_the_number_of_servers_is_capped(user: HubUser, neighbour: HubUser, hub:
     for one in (user, neighbour, third):
         one.start()
 
-    refused = fourth.start()
+    refused = fourth.ask_for_server()
 
     third.stop()
     assert refused.status_code == 429
@@ -149,7 +149,7 @@ def test_a_home_is_there_again_in_the_next_server(hub: Stack):
     somebody.start()
     somebody.run("sh", "-c", "echo kept > /home/jovyan/note")
     somebody.stop()
-    assert somebody.start().ok, "who comes back at once is let in"
+    somebody.start()  # who comes back at once is let in
 
     _, output = somebody.run("cat", "/home/jovyan/note")
 
@@ -195,7 +195,7 @@ def test_secrets_are_in_no_environment_label_configuration_or_state(hub: Stack):
 def test_a_server_that_ends_by_itself_leaves_nothing_and_its_user_gets_another(hub: Stack):
     client = docker.APIClient(version="auto")
     somebody = HubUser(hub, "user5")
-    assert somebody.start().ok
+    somebody.start()
 
     def left() -> list[str]:
         services = [service["Spec"]["Name"] for service in client.services()]
@@ -206,7 +206,7 @@ def test_a_server_that_ends_by_itself_leaves_nothing_and_its_user_gets_another(h
     # The hub asks after its servers every half minute.
     wait_until(lambda: not left())
 
-    assert somebody.start().ok
+    somebody.start()
     somebody.stop()
     assert not left()
 
@@ -214,7 +214,7 @@ def test_a_server_that_ends_by_itself_leaves_nothing_and_its_user_gets_another(h
 def started_anew(user: HubUser) -> str:
     """The container of a server that was started just now: an older one may be stopped as idle at any moment."""
     user.stop()
-    assert user.start().ok
+    user.start()
     return user.container["Id"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import docker
 import pytest
+import requests
 
 from components.docker.swarm_mode import _SwarmModeProvider
 from tests.stacks import Stack, left_on_the_engine, needs_engine_and_docker
@@ -40,6 +41,15 @@ def test_a_stack_goes_up_stays_unchanged_survives_a_refresh_and_leaves_nothing_b
     stack.run("refresh", "--yes", "--skip-preview", "--stack", stack.name, "--expect-no-changes")
     assert "to create" not in stack.up("--expect-no-changes")
     assert left_on_the_engine(stack.label)["services"], "the services run until the stack is destroyed"
+
+
+def test_an_update_is_done_when_its_hub_answers(stack: Stack):
+    stack.up("--skip-preview")
+
+    answer = requests.get(f"{stack.outputs()['url']}/hub/login", verify=False, timeout=10)
+
+    assert answer.status_code == 200
+    assert "username_input" in answer.text
 
 
 def test_an_update_that_was_killed_is_taken_up_again_without_doubling_anything(stack: Stack):

@@ -77,12 +77,14 @@ def test_killed_at_random_moments_it_ends_where_it_would_have_ended(api: Api, tm
             annotate(api, tenant, name, **{names.STOPPED: None})
         for name in stopped:
             wait_for(api, tenant, "Stopped", name)
-            assert replicas(api, tenant, name) == 0
+            # Stopped before its profile was ready, it has no set yet.
+            eventually(lambda name=name: replicas(api, tenant, name) == 0, f"{name} is not scaled to none")
         for name in going:
             eventually(lambda name=name: api.get("Pod", tenant, f"{name}-0"), f"{name} has no pod")
             play_ready(api, tenant, f"{name}-0")
             wait_for(api, tenant, "Running", name)
             assert api.get("PersistentVolumeClaim", tenant, f"{name}-home")
+        settle(api, operator, tenant)
         for name in (*stopped, *going):
             for kind, suffix in CHILDREN:
                 assert api.get(kind, tenant, f"{name}{suffix}")
