@@ -1,5 +1,7 @@
 """Deploy the topology that the stack's configuration names."""
 
+import gc
+
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
@@ -73,6 +75,8 @@ TOPOLOGIES = {
     Topology.TMPNB: deploy_tmpnb,
 }
 
+# All that a program declares is alive until it ends: each look for garbage goes through more and finds nothing.
+gc.disable()
 configuration = CONFIG.get()
 parsed = parse_settings(configuration, pulumi.get_project(), secret_keys=[*filter(is_config_secret, configuration)])
 TOPOLOGIES[parsed.topology](f"{pulumi.get_project()}-{pulumi.get_stack()}", parsed)

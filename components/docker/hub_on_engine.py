@@ -130,20 +130,36 @@ class HubOnEngine:
             },
         )
         self._service("pre-puller", hub_services.pre_puller(), images.notebook, parts)
-        proxy = self._service("proxy", hub_services.proxy(self._plan.control), images.hub, parts)
         data: Mount = {"type": "volume", "source": f"{name}-hub-data", "target": hub_services.HUB_DATA_PATH}
+        specs = {
+            "proxy": hub_services.proxy(self._plan.control),
+            "hub": hub_services.hub(data, **access),
+            "tls-proxy": hub_services.tls_proxy(self._args["port"]),
+        }
+        environment = {"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin}
+        proxy = self._service("proxy", specs["proxy"], images.hub, parts)
         hub = self._service(
             "hub",
-            hub_services.hub(data, **access),
+            specs["hub"],
             images.hub,
             parts,
             # Deleted before the servers that it made, or it would make them again.
             depends_on=[servers, hub_data],
-            environment={"NOTEBOOK_IMAGE": images.notebook, "HOME_DRIVER": driver.plugin},
+            environment=environment,
         )
-        tls_proxy = self._service("tls-proxy", hub_services.tls_proxy(self._args["port"]), images.hub, parts)
+        tls_proxy = self._service("tls-proxy", specs["tls-proxy"], images.hub, parts)
         self._probe(images.notebook, proxy, depends_on=[hub, proxy, tls_proxy, *way_out])
-        return EngineHub(self._readiness(hub, proxy, tls_proxy).id, homes.name)
+        readiness = HubReadiness(
+            f"{name}-hub-readiness",
+            {
+                "engine": self._engine,
+                "hub_service": hub.name,
+                "tls_service": tls_proxy.name,
+                "made_of": _digest([specs, images.hub, environment, parts.ids]),
+            },
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[hub, proxy, tls_proxy]),
+        )
+        return EngineHub(readiness.id, homes.name)
 
     def _swarm_mode(self) -> SwarmMode:
         return SwarmMode(
@@ -209,19 +225,6 @@ class HubOnEngine:
             inputs["open_network"] = open_network_name(self._name)
         opts = pulumi.ResourceOptions(parent=self._parent, depends_on=depends_on)
         return EgressProbe(f"{self._name}-egress-probe", inputs, opts=opts)
-
-    def _readiness(self, hub: docker.Service, proxy: docker.Service, tls_proxy: docker.Service) -> HubReadiness:
-        made_of = pulumi.Output.json_dumps([service.task_spec for service in (hub, proxy, tls_proxy)])
-        return HubReadiness(
-            f"{self._name}-hub-readiness",
-            {
-                "engine": self._engine,
-                "hub_service": hub.name,
-                "tls_service": tls_proxy.name,
-                "made_of": made_of.apply(lambda definitions: hashlib.sha256(definitions.encode()).hexdigest()),
-            },
-            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[hub, proxy, tls_proxy]),
-        )
 
     def _images(self) -> Images:
         rootfs = not self._args["buildFromRegistry"]
@@ -296,6 +299,11 @@ class HubOnEngine:
 def encoded(text: str) -> str:
     """Base64, as Docker's secrets and configurations take their data."""
     return base64.b64encode(text.encode()).decode()
+
+
+def _digest(parts: Sequence[object]) -> pulumi.Output[str]:
+    """SHA-256 of what services are made of. What the engine tells of them is not in it: a refresh changes that."""
+    return pulumi.Output.json_dumps(parts).apply(lambda text: hashlib.sha256(text.encode()).hexdigest())
 
 
 def probe_subnet(plan: AddressPlan) -> str:

@@ -89,6 +89,11 @@ class EngineParts:
     secrets: Mapping[str, docker.Secret]
     configs: Mapping[str, docker.ServiceConfig]
 
+    @property
+    def ids(self) -> list[pulumi.Input[str]]:
+        """Ids of all of them: another secret or configuration has another id."""
+        return [*self.networks.values(), *(found.id for found in (*self.secrets.values(), *self.configs.values()))]
+
 
 def platform_service(
     name: str,

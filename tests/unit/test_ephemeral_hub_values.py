@@ -158,6 +158,7 @@ ARGUMENTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.chart_schema
 @given(ARGUMENTS)
 def test_the_charts_own_schema_accepts_the_values_of_any_arguments(args: dict[str, Any]):
     if not SCHEMA.exists():
@@ -172,6 +173,7 @@ def test_the_charts_own_schema_accepts_the_values_of_any_arguments(args: dict[st
     assert given["hub"]["concurrentSpawnLimit"] <= given["hub"]["activeServerLimit"]
 
 
+@pytest.mark.chart_schema
 def test_the_schema_would_refuse_what_is_wrong():
     if not SCHEMA.exists():
         pytest.skip("the chart's schema is not here; HUBSTACK_CHART_SCHEMA names the file")
