@@ -137,7 +137,8 @@ class EphemeralHubArgs(TypedDict):
     """Further values of the chart, laid over the stack's own; what an argument decides is refused here. Default: none."""
     dataProtection: NotRequired[bool]
     """Whether the hub's database outlives `destroy`. A release cannot be protected in part: its namespace and the claim
-    stay, the rest goes. To deploy again, set `createNamespace` to False. Default True.
+    stay, the rest goes. The next `up` takes both up again: with `kubernetes:upsertExistingObjects`, without which the provider
+    refuses a namespace that is there, or with `createNamespace` False. Default True.
     A policy that lets nothing in or out stays with a namespace that the stack made: servers may end half a minute after their
     hub."""
 

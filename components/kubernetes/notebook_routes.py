@@ -7,6 +7,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 from components.kubernetes.isolation import PodTarget
+from runtime.notebook_operator.settings import FORWARDED
 
 BASE_PATH = "/notebook"
 """Path above all notebooks, as in Kubeflow."""
@@ -67,7 +68,7 @@ def route_sources(route: NotebookRoute) -> list[PodTarget]:
 
 def notebook_url(route: NotebookRoute, domain: str, namespace: str, name: str) -> str:
     """Address of a notebook; without a route, that of `kubectl port-forward <name>-0 8888` on the user's machine."""
-    front = "http://localhost:8888" if route_kind(route) is RouteKind.NONE else f"https://{domain}"
+    front = FORWARDED if route_kind(route) is RouteKind.NONE else f"https://{domain}"
     return f"{front}{BASE_PATH}/{namespace}/{name}/"
 
 

@@ -1,13 +1,14 @@
-"""What must hold before a platform is declared: rights in the cluster, and no other platform in it."""
+"""What must hold before a platform is declared: rights, no other platform in the cluster, namespaces free for its notebooks."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 import httpx2
 from lightkube import Client, SingleConfig
-from lightkube.core.exceptions import ApiError
+from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.resources.admissionregistration_v1 import ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
+from lightkube.resources.core_v1 import Namespace
 from lightkube.resources.rbac_authorization_v1 import ClusterRole, ClusterRoleBinding
 
 from components.kubernetes.access_check import (
@@ -20,10 +21,13 @@ from components.kubernetes.labels import STACK_LABEL
 from components.kubernetes.platform_arguments import NotebookPlatformArgs
 from components.kubernetes.platform_objects import fixed_names
 from components.kubernetes.platform_rights import platform_rights
+from runtime.notebook_operator.names import namespace_names
+from runtime.notebook_operator.profiles import is_own
 
 NOT_FOUND = 404
 
 DEFINITION = "CustomResourceDefinition"
+NAMESPACE = "Namespace"
 
 _TYPES: Mapping[str, Any] = {
     "ClusterRoleBinding": ClusterRoleBinding,
@@ -31,10 +35,18 @@ _TYPES: Mapping[str, Any] = {
     "ValidatingAdmissionPolicy": ValidatingAdmissionPolicy,
     "ValidatingAdmissionPolicyBinding": ValidatingAdmissionPolicyBinding,
     DEFINITION: CustomResourceDefinition,
+    NAMESPACE: Namespace,
 }
 
 Found = Mapping[tuple[str, str], Mapping[str, str]]
 """Labels of objects by kind and name."""
+
+
+class Metadata(TypedDict):
+    """What an object says of itself."""
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
 
 
 def takeover_mistakes(found: Found, stack: str) -> list[str]:
@@ -62,14 +74,43 @@ def _mistake(kind: str, name: str, owner: str | None, stack: str) -> str:
     return f"the {kind} {name} is there already, of no stack; if this one is to take it over, run: {advice}"
 
 
-def ask_takeover(configuration: SingleConfig, names: Mapping[str, Sequence[str]]) -> Found:
-    """Labels of the objects of these names by kind, as far as they are there.
+def user_namespace_mistakes(found: Mapping[str, Metadata], users: Iterable[str], stack: str) -> list[str]:
+    """Whose notebooks cannot be made, because the namespace that they would be in is not theirs to have.
+
+    The operator leaves such a namespace alone, and the update would wait for it until its time is over.
+
+    Args:
+        found: labels and annotations of the namespaces that are there, by name.
+        users: those for whom the stack makes notebooks.
+        stack: the stack, whose own namespaces are no mistake.
+    """
+    mistakes: list[str] = []
+    for user in sorted(set(users)):
+        namespace = namespace_names(user)[0]
+        metadata = found.get(namespace)
+        if metadata is None:
+            continue
+        owner = metadata["labels"].get(STACK_LABEL, stack)
+        if owner != stack:
+            reason = f"belongs to the stack {owner}"
+        elif not is_own({"metadata": metadata}, {"spec": {"owner": {"name": user}}}):
+            reason = f"is there already and not {user}'s"
+        else:
+            continue
+        advice = f"take {user} out of notebooks: a NotebookRequest of theirs takes another name"
+        mistakes.append(f"the namespace {namespace} {reason}; {advice}")
+    return mistakes
+
+
+def ask_metadata(configuration: SingleConfig, names: Mapping[str, Iterable[str]]) -> dict[tuple[str, str], Metadata]:
+    """Labels and annotations of the objects of these names by kind, as far as they are there.
 
     Raises:
         ApiError: the cluster refuses to say.
+        ConfigError: the kubeconfig's way to log in fails.
     """
     client = Client(config=configuration, timeout=httpx2.Timeout(SECONDS_TO_ANSWER))
-    found: dict[tuple[str, str], Mapping[str, str]] = {}
+    found: dict[tuple[str, str], Metadata] = {}
     for kind, listed in names.items():
         for name in listed:
             try:
@@ -78,19 +119,23 @@ def ask_takeover(configuration: SingleConfig, names: Mapping[str, Sequence[str]]
                 if error.status.code != NOT_FOUND:
                     raise
             else:
-                found[kind, name] = metadata.labels or {}
+                found[kind, name] = {"labels": metadata.labels or {}, "annotations": metadata.annotations or {}}
     return found
 
 
 def platform_mistakes(configuration: SingleConfig, name: str, args: NotebookPlatformArgs) -> list[str]:
-    """All that stands in the platform's way: rights that are missing, and what another stack has."""
+    """All that stands in the platform's way: rights that are missing, and what another stack or somebody else has."""
     rights = [one["reason"] for one in cluster_mistakes(configuration, *platform_rights(args))]
+    users = {one["user"] for one in args.get("notebooks", [])}
     try:
-        found = ask_takeover(configuration, fixed_names(name, args))
-    except (ApiError, httpx2.HTTPError, OSError) as error:
+        found = ask_metadata(configuration, fixed_names(name, args))
+        namespaces = ask_metadata(configuration, {NAMESPACE: {namespace_names(user)[0] for user in users}})
+    except (ApiError, ConfigError, httpx2.HTTPError, OSError) as error:
         # Who may not look has been told so, and so has who reaches no cluster.
         return rights or [f"what is in the cluster cannot be looked at: {error}"]
-    return rights + takeover_mistakes(found, name)
+    labels = {key: metadata["labels"] for key, metadata in found.items()}
+    taken = user_namespace_mistakes({title: metadata for (_, title), metadata in namespaces.items()}, users, name)
+    return rights + takeover_mistakes(labels, name) + taken
 
 
 def require_free_cluster(name: str, args: NotebookPlatformArgs) -> None:

@@ -10,6 +10,8 @@ from typing import Any, cast
 import pulumi
 
 from components.kubernetes.chart_notation import hub_size
+from components.kubernetes.egress_proxy import proxy_environment
+from components.kubernetes.hub_chart import CHART_IMAGES
 from components.kubernetes.images import image_mistake
 from components.kubernetes.quantities import parse_quantity
 from components.kubernetes.tenancy import user_resources
@@ -26,53 +28,101 @@ _SAFETY = "the safety of users' pods rests on it"
 _CULLER = (
     "it replaces what the chart registers, the culler among it; use hub.services and hub.loadRoles, which add to it"
 )
+_ADMINISTRATOR = "nobody is an administrator"
+_GENERATED = "the stack generates it"
+_NO_TOKEN = "users' pods have no token"  # noqa: S105
+_ONE_SERVER = "userQuota is what a user may use, in one server"
+_PULLED = "images are on the nodes before the hub is updated; set nodes and extraImages"
+_ROOM = "the namespace's quota has room for what the stack gives it"
+_ROOM_OF_USERS = "its pods would take the room of users' servers; set fleetQuota.servers"
 
 DECIDED: Mapping[str, str] = {
     "cull": "set userQuota.idle, userQuota.maxAge and cullUsers",
     "fullnameOverride": _LABELS,
     "httpRoute": "set front",
     "hub.activeServerLimit": "set fleetQuota.servers",
+    "hub.allowNamedServers": _ONE_SERVER,
+    "hub.annotations.hubstack.io/password": "set password",
+    "hub.concurrentSpawnLimit": "set fleetQuota.servers",
     "hub.config.Authenticator": "set access",
-    "hub.config.ConfigurableHTTPProxy.auth_token": "the stack generates it",
-    "hub.config.CryptKeeper": "the stack generates it",
-    "hub.config.JupyterHub.admin_access": "nobody is an administrator",
+    "hub.config.ConfigurableHTTPProxy.auth_token": _GENERATED,
+    "hub.config.CryptKeeper": _GENERATED,
+    "hub.config.JupyterHub.active_server_limit": "set fleetQuota.servers",
+    "hub.config.JupyterHub.activity_resolution": "set userQuota.idle",
+    "hub.config.JupyterHub.admin_access": _ADMINISTRATOR,
+    "hub.config.JupyterHub.admin_users": _ADMINISTRATOR,
+    "hub.config.JupyterHub.allow_named_servers": _ONE_SERVER,
     "hub.config.JupyterHub.authenticator_class": "set access",
-    "hub.config.JupyterHub.cookie_secret": "the stack generates it",
+    "hub.config.JupyterHub.concurrent_spawn_limit": "set fleetQuota.servers",
+    "hub.config.JupyterHub.cookie_max_age_days": "set userQuota.maxAge",
+    "hub.config.JupyterHub.cookie_secret": _GENERATED,
+    "hub.config.JupyterHub.db_url": "set databaseSize and dataProtection",
+    "hub.config.JupyterHub.last_activity_interval": "set userQuota.idle",
     "hub.config.JupyterHub.load_roles": _CULLER,
+    "hub.config.JupyterHub.named_server_limit_per_user": _ONE_SERVER,
     "hub.config.JupyterHub.services": _CULLER,
+    "hub.config.JupyterHub.spawner_class": _SAFETY,
     "hub.config.KubeSpawner": _SAFETY,
     "hub.config.SharedPasswordAuthenticator": "set password",
-    "hub.cookieSecret": "the stack generates it",
+    "hub.config.TmpAuthenticator": "set access",
+    "hub.config.VisitorAuthenticator": "set access and password",
+    "hub.cookieSecret": _GENERATED,
     "hub.db": "set databaseSize and dataProtection",
     "hub.existingSecret": "set password",
     "hub.extraConfig.10-visitors": "set access",
     "hub.extraConfig.20-hub-address": "set egressProfile",
     "hub.extraConfig.30-user-pods": _SAFETY,
+    "hub.namedServerLimitPerUser": _ONE_SERVER,
     "hub.networkPolicy": "set apiServerPorts",
+    "hub.resources": _ROOM,
     "imagePullSecrets": "set imagePullSecrets of the hub",
     "ingress": "set front",
     "nameOverride": _LABELS,
+    "prePuller.continuous.enabled": _PULLED,
     "prePuller.extraImages": "set extraImages",
+    "prePuller.hook.enabled": _PULLED,
+    "prePuller.hook.resources": _ROOM,
+    "prePuller.resources": _ROOM,
     "proxy.chp.networkPolicy": _SAFETY,
+    "proxy.chp.resources": _ROOM,
     "proxy.https": "set front",
-    "proxy.secretToken": "the stack generates it",
+    "proxy.secretSync.resources": _ROOM,
+    "proxy.secretToken": _GENERATED,
     "proxy.service": "set front",
     "proxy.traefik.networkPolicy": _SAFETY,
+    "proxy.traefik.resources": _ROOM,
+    "scheduling.userPlaceholder": _ROOM_OF_USERS,
+    "scheduling.userScheduler.enabled": "set userScheduler",
+    "scheduling.userScheduler.replicas": _ROOM,
+    "scheduling.userScheduler.resources": _ROOM,
     "singleuser.allowPrivilegeEscalation": _SAFETY,
     "singleuser.cloudMetadata": "set egressProfile",
     "singleuser.cpu": "set userQuota.cpu",
     "singleuser.extraEnv.JUPYTERHUB_ACTIVITY_INTERVAL": "set userQuota.idle",
     "singleuser.extraPodConfig.activeDeadlineSeconds": "set userQuota.maxAge",
+    "singleuser.extraPodConfig.automountServiceAccountToken": _NO_TOKEN,
+    "singleuser.extraPodConfig.containers": _SAFETY,
+    "singleuser.extraPodConfig.dnsConfig": "set egressProfile",
+    "singleuser.extraPodConfig.dnsPolicy": "set egressProfile",
+    "singleuser.extraPodConfig.imagePullSecrets": "set imagePullSecrets of the hub",
+    "singleuser.extraPodConfig.nodeSelector": "set nodeSelector",
+    "singleuser.extraPodConfig.resources": "set userQuota.cpu and userQuota.memory",
+    "singleuser.extraPodConfig.securityContext": _SAFETY,
+    "singleuser.extraPodConfig.serviceAccount": _NO_TOKEN,
+    "singleuser.extraPodConfig.serviceAccountName": _NO_TOKEN,
+    "singleuser.extraPodConfig.volumes": "set userQuota.home, userQuota.tmp and shared",
     "singleuser.extraResource": "set userQuota.home",
     "singleuser.image": "set image",
     "singleuser.memory": "set userQuota.memory",
     "singleuser.networkPolicy": "set egressProfile",
     "singleuser.nodeSelector": "set nodeSelector",
-    "singleuser.serviceAccountName": "users' pods have no token",
+    "singleuser.serviceAccountName": _NO_TOKEN,
     "singleuser.storage": "set userQuota.home and shared",
     "singleuser.uid": _SAFETY,
+    **{f"singleuser.extraEnv.{name}": "set egressDomains" for name in proxy_environment("", "")},
+    **{f"{path}.{part}": f"set chartImages.{key}" for key, path in CHART_IMAGES.items() for part in ("name", "tag")},
 }
-"""Values that arguments decide or that must stay as they are, and what to do instead."""
+"""Values that arguments decide or that must stay as they are, and what to do instead. A key stands for all below it."""
 
 NODE_PURPOSES = ("ignore", "prefer", "require")
 
@@ -95,10 +145,10 @@ def check_user_values(
         advice = f"did you mean {close[0]}?" if close else f"one of {', '.join(SECTIONS)}"
         wrong([section], f"the chart has no such section; {advice}")
     for steps in sorted(set(_leaves(values))):
-        given = _kubernetes_fields(steps)
+        # Keys such as those of annotations have dots of their own.
+        given = f"{'.'.join(_kubernetes_fields(steps))}."
         for decided, advice in DECIDED.items():
-            fixed = tuple(decided.split("."))
-            if given[: len(fixed)] == fixed or fixed[: len(given)] == given:
+            if given.startswith(f"{decided}.") or f"{decided}.".startswith(given):
                 wrong(steps, f"it cannot be set here: {advice}")
                 break
     for steps, reason in (*_replaced_lists(values), *_place_mistakes(values)):

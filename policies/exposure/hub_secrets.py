@@ -14,8 +14,6 @@ from policies.registry import REGISTRY, StackResource
 from policies.resource_types import CHART, KUBERNETES_SECRET, RELEASE
 
 SECRETS = (
-    ("hub", "config", "SharedPasswordAuthenticator", "user_password"),
-    ("hub", "config", "SharedPasswordAuthenticator", "admin_password"),
     ("hub", "config", "DummyAuthenticator", "password"),
     ("hub", "db", "password"),
     ("imagePullSecret", "password"),
@@ -32,7 +30,9 @@ HUBS_TOKENS = (
 )
 """The hub's own."""
 
-OAUTH_SECRET = "client_secret"  # noqa: S105  (a trait's name)
+SECRET_TRAITS = ("admin_password", "client_secret", "user_password")
+"""Traits of authenticators that are secrets in any section of `hub.config`: that of a subclass wins over its parent's."""
+
 VALUES_FILE = "values.yaml"
 
 
@@ -49,7 +49,8 @@ def hub_secret_in_values(values: Values, _config: Mapping[str, Any]) -> Iterator
     for path in SECRETS:
         yield from _secret(read(values.given, *path[:-1]), path[-1], ".".join(path))
     for section, traits in as_mapping(read(values.given, "hub", "config")).items():
-        yield from _secret(traits, OAUTH_SECRET, f"hub.config.{section}.{OAUTH_SECRET}")
+        for trait in SECRET_TRAITS:
+            yield from _secret(traits, trait, f"hub.config.{section}.{trait}")
 
 
 def _secret(holder: Value, key: str, path: str) -> Iterator[Finding]:
@@ -112,8 +113,8 @@ def _existing_secret(name: Value, namespace: Value, secrets: Sequence[Value]) ->
 
 def _is_secret(path: tuple[str, ...]) -> bool:
     """Whether the value at a path is a secret."""
-    of_oauth = path[:2] == ("hub", "config") and path[3:] == (OAUTH_SECRET,)
-    return of_oauth or path in SECRETS or path in HUBS_TOKENS
+    of_authenticator = path[:2] == ("hub", "config") and path[3:] in {(trait,) for trait in SECRET_TRAITS}
+    return of_authenticator or path in SECRETS or path in HUBS_TOKENS
 
 
 def _text(secret: Value) -> Value:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.notebook_operator import names
-from runtime.notebook_operator.settings import Settings
+from runtime.notebook_operator.settings import Settings, route_prefix
 
 DEFAULT_HOME = "/home/jovyan"
 DEFAULT_PORT = 8888
@@ -128,7 +128,7 @@ class Notebook:
 
     def url(self, settings: Settings) -> str:
         """Where a browser finds it."""
-        return f"https://{settings.domain}{self.prefix}/"
+        return settings.url(self.namespace, self.name)
 
     def _id(self, annotation: str) -> int | None:
         text = self.annotations.get(annotation, DEFAULT_ID)
@@ -156,11 +156,6 @@ def header_mistake(name: str, value: str) -> str | None:
 def secret_name(name: str) -> str:
     """Name of the Secret that holds the token of the notebook that is called `name`."""
     return f"{name}-token"
-
-
-def route_prefix(base_path: str, namespace: str, name: str) -> str:
-    """Path that a notebook has to itself, without a slash at its end."""
-    return f"{base_path}/{namespace}/{name}"
 
 
 def time_to_live(annotations: Mapping[str, str], template: Mapping[str, Any]) -> int | None:

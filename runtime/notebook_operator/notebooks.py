@@ -72,6 +72,7 @@ class Notebooks:
         self._reserved: set[Key] = set()
         self._resyncs: dict[Key, float] = {}
         self._refused: set[Key] = set()
+        self._releases = 0
 
     async def look(self, key: Key) -> float | None:
         """Stop a notebook if it may not run, and bring it to what its object asks for.
@@ -82,6 +83,7 @@ class Notebooks:
         Raises:
             ApiError: the API server could not do it this time.
         """
+        releases = self._releases
         due = self._is_due(key)
         if due:
             await self._read_again(key, {"Notebook": "", "StatefulSet": "", "Pod": "-0"})
@@ -96,11 +98,14 @@ class Notebooks:
             self._tokens.forget(key)
             self._plan_reading(key)
         outcome = await self._bring(key, self._store.get(*key) or body, judged)
-        later = soonest(self._resyncs[key] - self._timer(), judged.later, outcome.later)
+        # What was released during the look may not have been counted in it.
+        retry = RELEASE_SECONDS if key in self._refused and self._releases != releases else None
+        later = soonest(self._resyncs[key] - self._timer(), judged.later, outcome.later, retry)
         return max(SHORTEST_LOOK_SECONDS, later or 0)
 
     def released(self, queue: WorkQueue) -> None:
         """Have those looked at again that were refused for want of room, since a pod has ended."""
+        self._releases += 1
         for key in self._refused:
             queue.add_later(key, RELEASE_SECONDS)
 

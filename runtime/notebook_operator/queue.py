@@ -55,9 +55,13 @@ class WorkQueue:
             self._ready.put_nowait(key)
 
     def add_later(self, key: Key, seconds: float) -> None:
-        """Have a key looked at after some time, instead of the time that it had before."""
+        """Have a key looked at after some time, unless it was to be looked at sooner already."""
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer and timer.when() <= loop.time() + seconds:
+            return
         self.cancel(key)
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self._due, key)
+        self._timers[key] = loop.call_later(seconds, self._due, key)
 
     def cancel(self, key: Key) -> None:
         """Have a key no longer looked at without a cause."""

@@ -215,7 +215,7 @@ class Requests:
             else:
                 message = error.status.message or ""
                 return await self._tell(request, reason=REFUSED, message=message, namespace=namespace)
-        url = f"https://{self._settings.domain}{self._settings.basePath}/{namespace}/{name}/"
+        url = self._settings.url(namespace, name)
         return await self._tell(request, reason=reason, message=message, namespace=namespace, url=url)
 
     async def _tell(

@@ -9,6 +9,9 @@ from typing import Any
 
 SETTINGS_FILE = Path("/etc/notebook-operator/settings.json")
 
+FORWARDED = "http://localhost:8888"
+"""Where `kubectl port-forward <name>-0 8888` has a notebook on its user's machine."""
+
 PROFILE_KINDS: Mapping[str, str] = {
     "ConfigMap": "v1",
     "LimitRange": "v1",
@@ -28,6 +31,7 @@ class RouteKind(str, Enum):
     MAPPING = "Mapping"
     """Emissary."""
     NONE = "none"
+    """Not at all; users forward a port with `kubectl`."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,16 @@ class Settings:
     profile: ProfileDefaults
     notebooks: int
     """Most notebooks that run at once."""
+
+    def url(self, namespace: str, name: str) -> str:
+        """Where a browser finds a notebook."""
+        front = FORWARDED if self.route.kind is RouteKind.NONE else f"https://{self.domain}"
+        return f"{front}{route_prefix(self.basePath, namespace, name)}/"
+
+
+def route_prefix(base_path: str, namespace: str, name: str) -> str:
+    """Path that a notebook has to itself, without a slash at its end."""
+    return f"{base_path}/{namespace}/{name}"
 
 
 def parse_settings(document: Mapping[str, Any]) -> Settings:

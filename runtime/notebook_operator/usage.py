@@ -12,8 +12,8 @@ from lightkube.core.exceptions import ApiError
 from runtime.hub.culling import activity_interval_seconds
 from runtime.notebook_operator import activity, names, status
 from runtime.notebook_operator.cluster import Cluster, Object, Verdict, verdict
-from runtime.notebook_operator.notebook import DEFAULT_PORT, route_prefix
-from runtime.notebook_operator.settings import Settings
+from runtime.notebook_operator.notebook import DEFAULT_PORT
+from runtime.notebook_operator.settings import Settings, route_prefix
 from runtime.notebook_operator.store import Key, Store
 from runtime.notebook_operator.tokens import Tokens
 from runtime.server_activity import UnreadableError, idle_since, last_used

@@ -231,6 +231,9 @@ CASES: list[tuple[str, Properties, str]] = [
         "refused",
     ),
     ("hub-secret-in-values", release(("hub/config/SharedPasswordAuthenticator", UNKNOWN)), "undecided"),
+    ("hub-secret-in-values", release(("hub/config/VisitorAuthenticator", {"user_password": "x"})), "refused"),
+    ("hub-secret-in-values", release(("hub/config/AnyOther", {"admin_password": UNKNOWN})), "refused"),
+    ("hub-secret-in-values", release(("hub/config/VisitorAuthenticator", {"user_password": ""})), "passes"),
     ("hub-secret-in-values", release(("hub/config/GitHubOAuthenticator", {"client_secret": "x"})), "refused"),
     ("hub-secret-in-values", release(("proxy/https", {"manual": {"key": "x"}})), "refused"),
     ("hub-secret-in-values", release(("proxy/secretToken", "x")), "passes"),
@@ -513,6 +516,7 @@ HIDDEN = '{"hub": {"extraConfig": {"10-code": "import os"}}}'
 SECRETS: list[tuple[list[StackResource], str]] = [
     ([secret(PASSWORD)], "passes"),
     ([secret(OAUTH)], "passes"),
+    ([secret('{"hub": {"config": {"VisitorAuthenticator": {"user_password": "a"}}}}')], "passes"),
     ([secret(base64.b64encode(PASSWORD.encode()).decode(), "data")], "passes"),
     ([secret("{}")], "passes"),
     # A password that the update generates: judged when it is there.

@@ -1,14 +1,18 @@
 """Mistakes in EphemeralHub's arguments and in a stack's configuration of it."""
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, cast
 
 import pulumi
 import pytest
 
 from components import EgressProfile
+from components.kubernetes.hub_chart import CHART_IMAGES
+from components.kubernetes.user_values import DECIDED
 from components.settings import parse_settings
-from tests.unit.ephemeral_hub import DOMAINS, PASSWORD, build, mistakes
+from tests.unit.ephemeral_hub import DOMAINS, PASSWORD, SHARED, build, mistakes
+from tests.unit.ephemeral_hub import values as chart_values_of
 
 MEMORY: dict[str, Any] = {"userQuota": {"memory": "1G"}}
 
@@ -18,6 +22,25 @@ def profile(own: dict[str, Any], choice: dict[str, Any] | None = None) -> dict[s
     options = {"size": {"choices": {"small": {"kubespawner_override": choice}}}}
     more = {} if choice is None else {"profile_options": options}
     return {"singleuser": {"profileList": [{"display_name": "a", "kubespawner_override": own, **more}]}}
+
+
+def leaves(part: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Everything in the values that is no object, by its path."""
+    for key, value in part.items():
+        if isinstance(value, dict):
+            yield from leaves(cast("dict[str, Any]", value), (*above, key))
+        else:
+            yield ".".join((*above, key)), value
+
+
+def nested(path: str) -> dict[str, Any]:
+    """Values that set nothing but what is at the path."""
+    given: Any = "anything"
+    above, dotted, rest = path.partition(".hubstack.io/")
+    steps = [*above.split("."), *([f"{dotted[1:]}{rest}"] if dotted else [])]
+    for step in reversed(steps):
+        given = {step: given}
+    return given
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -103,7 +126,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
         "values.singleuser.extraTolerations",
         "the egress probe goes where users' pods go",
     ),
-    "nothing in the place of tolerations": ({"values": {"scheduling": None}}, "values.scheduling", "an empty list"),
+    "nothing in the place of tolerations": (
+        {"values": {"scheduling": {"userPods": None}}},
+        "values.scheduling.userPods",
+        "an empty list",
+    ),
     "a purpose of nodes that the chart does not know": (
         {"values": {"scheduling": {"userPods": {"nodeAffinity": {"matchNodePurpose": "must"}}}}},
         "values.scheduling.userPods.nodeAffinity.matchNodePurpose",
@@ -184,6 +211,53 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
 )
 def test_values_that_decide_nothing_of_the_stacks_are_taken(values: dict[str, Any]):
     assert mistakes(**MEMORY, values=values) == {}
+
+
+@pytest.mark.parametrize("key", DECIDED)
+def test_whatever_an_argument_decides_is_refused_among_the_values_and_the_argument_named(key: str):
+    assert mistakes(values=nested(key)) == {f"values.{key}": f"it cannot be set here: {DECIDED[key]}"}
+
+
+OTHER: dict[str, dict[str, Any]] = {
+    "access": {"access": "open", "openToTheWorld": True},
+    "chartImages": {"chartImages": dict.fromkeys(CHART_IMAGES, "mirror.example.org/a:1")},
+    "cullUsers": {"cullUsers": True},
+    "databaseSize": {"databaseSize": "2G"},
+    "dataProtection": {"dataProtection": False},
+    "egressDomains": DOMAINS,
+    "egressProfile": {"egressProfile": EgressProfile.CLOSED},
+    "extraImages": {"extraImages": ["a/b:1"]},
+    "fleetQuota": {"fleetQuota": {"servers": 7}},
+    "image": {"image": "a/b:1"},
+    "imagePullSecrets": {"imagePullSecrets": ["registry"]},
+    "apiServerPorts": {"apiServerPorts": [16443]},
+    "nodeSelector": {"nodeSelector": {"pool": "visitors"}},
+    "shared": SHARED,
+    "userQuota": {
+        "userQuota": {"cpu": 3, "memory": "3G", "home": "3G", "tmp": "1G", "idle": 120, "maxAge": 90000},
+    },
+    "userScheduler": {"userScheduler": True},
+    **{
+        f"front {kind}": {"domain": "a.example.org", "front": {"kind": kind, **more}}
+        for kind, more in {
+            "gateway": {"gateway": "g"},
+            "ingress": {"ingressClass": "c"},
+            "letsencrypt": {"email": "a@b.c"},
+            "offload": {},
+            "secret": {"tlsSecret": "t"},
+        }.items()
+    },
+}
+"""Arguments that differ from those that a hub has by itself."""
+
+
+@pytest.mark.parametrize("argument", OTHER)
+def test_every_value_that_another_argument_changes_is_one_that_arguments_decide(argument: str):
+    usual, other = dict(leaves(chart_values_of())), dict(leaves(chart_values_of(**OTHER[argument])))
+    changed = {path for path in usual.keys() | other.keys() if usual.get(path) != other.get(path)}
+
+    assert changed, "the argument changes nothing"
+    assert {path for path in changed if f"values.{path}" not in mistakes(values=nested(path))} == set()
 
 
 @pytest.mark.parametrize("what", WRONG)

@@ -190,11 +190,22 @@ def test_who_may_not_look_into_the_namespace_hears_of_the_right_alone():
     assert "the namespace lab cannot be looked at" in refused(lambda _: True, {NAMESPACE: "forbidden"})
 
 
-@pytest.mark.parametrize("authority", [None, "/nowhere/ca.crt"])
-def test_a_cluster_that_cannot_be_asked_is_told_once(authority: str | None):
+FAILING = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "false"}}
+
+
+@pytest.mark.parametrize(
+    ("place", "user"),
+    [
+        ({}, {}),
+        ({"server": "https://127.0.0.1:1", "certificate-authority": "/nowhere/ca.crt"}, {}),
+        ({}, FAILING),
+    ],
+    ids=["nobody there", "no authority", "a login that fails"],
+)
+def test_a_cluster_that_cannot_be_asked_is_told_once(place: dict[str, str], user: dict[str, Any]):
     configuration = yaml.safe_load(kubeconfig())
-    if authority:
-        configuration["clusters"][0]["cluster"] |= {"server": "https://127.0.0.1:1", "certificate-authority": authority}
+    configuration["clusters"][0]["cluster"] |= place
+    configuration["users"][0]["user"] = user or configuration["users"][0]["user"]
 
     told = refused_by(yaml.safe_dump(configuration))
 

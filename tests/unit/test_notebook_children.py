@@ -90,6 +90,7 @@ def test_the_base_url_is_the_route_for_every_way_that_images_read_it() -> None:
     assert route
     assert route["spec"]["rules"][0]["matches"] == [{"path": {"type": "PathPrefix", "value": prefix}}]
     assert notebook().url(settings()) == f"https://nb.example.org{prefix}/"
+    assert notebook().url(settings(route={"kind": "none"})) == f"http://localhost:8888{prefix}/"
 
 
 def test_the_platforms_own_image_is_started_as_jupyterlab_under_the_base_url() -> None:

@@ -14,7 +14,7 @@ from components import NotebookPlatform, NotebookPlatformArgs
 from components.egress import EgressProfile
 from components.kubernetes.custom_resources import DEFINITIONS
 from components.kubernetes.notebook_admission import VOLUME_KINDS, notebook_policy
-from components.kubernetes.notebook_routes import RouteKind
+from components.kubernetes.notebook_routes import RouteKind, notebook_url
 from components.kubernetes.operator_access import notebook_roles, operator_roles, requester_rules
 from components.kubernetes.platform_arguments import check_notebook_platform
 from components.kubernetes.platform_rights import DEPLOYED
@@ -235,6 +235,17 @@ def test_the_operator_understands_its_settings():
 
 def test_every_way_of_a_route_is_one_that_the_operator_knows():
     assert [kind.value for kind in RouteKind] == [kind.value for kind in operator.RouteKind]
+
+
+@pytest.mark.parametrize(
+    "route", [{"kind": RouteKind.NONE}, ARGS.get("route"), {"kind": "Mapping", "gatewayNamespace": "a"}]
+)
+def test_stack_and_operator_tell_one_address_of_a_notebook(route: dict[str, Any]):
+    told = notebook_url(route, "nb.example.org", "ada", "mine")  # pyright: ignore[reportArgumentType]
+
+    assert told == operator.parse_settings(settings(route=route)).url("ada", "mine")
+    front = "http://localhost:8888" if route.get("kind") == RouteKind.NONE else "https://nb.example.org"
+    assert told == f"{front}/notebook/ada/mine/"
 
 
 def test_a_users_namespace_has_room_for_as_many_notebooks_as_a_user_may_have():

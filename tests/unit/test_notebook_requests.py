@@ -47,6 +47,13 @@ def test_a_users_first_request_makes_the_namespace_and_the_second_reuses_it() ->
     assert ("Notebook", "alice", "second") in place.api.objects
 
 
+def test_where_no_route_leads_in_a_served_request_tells_the_address_of_a_forwarded_port() -> None:
+    place = Place(route={"kind": "none"})
+    served(place)
+    url = place.api.objects["NotebookRequest", "", "r1"]["status"]["url"]
+    assert url == "http://localhost:8888/notebook/alice/training/"
+
+
 def test_a_served_request_does_not_bring_a_deleted_notebook_back() -> None:
     place = Place()
     place.make(request())
