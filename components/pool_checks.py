@@ -7,8 +7,8 @@ from collections import Counter
 import pulumi
 
 from components.aws.tmpnb_plan import check_pool_on_ec2
-from components.docker.tmpnb_plan import MOST_SERVERS, nodes_in
-from components.egress import EgressProfile, check_egress
+from components.docker.tmpnb_plan import ADMIN_PORT, MOST_SERVERS, nodes_in
+from components.egress import HIGHEST_PORT, EgressProfile, check_egress
 from components.pool_arguments import (
     ACME,
     DEFAULT_BURST,
@@ -120,7 +120,7 @@ def _unpinned(path: str, image: str) -> list[pulumi.InputPropertyErrorDetails]:
 
 
 def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetails]:
-    """Mistakes in the names of nodes and in what follows from their numbers: ranges and ports."""
+    """Mistakes in the names of nodes and in what follows from their numbers: ranges, and ports of one engine."""
     errors: list[pulumi.InputPropertyErrorDetails] = []
     pool = args.get("addressPool", DEFAULT_POOL)
     try:
@@ -132,8 +132,6 @@ def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetai
         if times > 1:
             errors.append({"property_path": "nodes", "reason": f"{times} nodes are called {name}; names are unique"})
     taken: dict[tuple[str, int], str] = {}
-    front = redirector_engine(args)
-    ports = {(front, port): "the redirector" for port in visitor_ports(args, redirector_port(args))}
     for number, node in enumerate(args["nodes"]):
         path, name = f"nodes[{number}]", node["name"]
         if not NODE_NAME.fullmatch(name) or node_number(name) == 0:
@@ -150,8 +148,26 @@ def _check_names(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetai
             errors.append(
                 {"property_path": f"{path}.name", "reason": f"{reason}; take another number or a larger pool"}
             )
-        for port in visitor_ports(args, node_port(args, node)):
-            user = ports.setdefault((engine, port), name)
+    return errors + _check_ports(args)
+
+
+def _check_ports(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetails]:
+    """Ports that two want of one engine's host, those of nodes' administrations among them."""
+    nodes = [(number, node) for number, node in enumerate(args["nodes"]) if node_number(node["name"])]
+    # First, since they follow from a node's number: what collides with one takes another port.
+    users = {
+        (engine, ADMIN_PORT + node_number(node["name"])): f"the administration of {node['name']}"
+        for _, node in nodes
+        if not is_on_ec2(engine := engine_of(args, node))
+    }
+    wanted = [("", "the redirector", redirector_engine(args), redirector_port(args))]
+    wanted += [
+        (f"nodes[{number}].", node["name"], engine_of(args, node), node_port(args, node)) for number, node in nodes
+    ]
+    errors: list[pulumi.InputPropertyErrorDetails] = []
+    for path, name, engine, own in wanted:
+        for port in visitor_ports(args, own):
+            user = users.setdefault((engine, port), name)
             if user != name:
                 errors.append(_port_taken(path, port, user, engine, acme=not is_local(args)))
     return errors
@@ -163,8 +179,8 @@ def _port_taken(path: str, port: int, user: str, engine: str, *, acme: bool) -> 
         reason = (
             f"{engine} has {user}, and Let's Encrypt asks each on port {ACME}; with a domain, each has its own engine"
         )
-        return {"property_path": f"{path}.engine", "reason": reason}
-    return {"property_path": f"{path}.port", "reason": f"{port} is the port of {user} on {engine} as well"}
+        return {"property_path": f"{path}engine", "reason": reason}
+    return {"property_path": f"{path}port", "reason": f"{port} is the port of {user} on {engine} as well"}
 
 
 def _check_addresses(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorDetails]:
@@ -187,7 +203,9 @@ def _check_addresses(args: TmpnbNodePoolArgs) -> list[pulumi.InputPropertyErrorD
                 f"{engine} is another machine, and browsers take {domain} for their own; set hubstack:domain to a name"
             )
             errors.append({"property_path": f"{path}engine", "reason": reason})
-        if is_on_ec2(engine) and port != HTTPS:
+        if not 1 <= port <= HIGHEST_PORT:
+            errors.append({"property_path": f"{path}port", "reason": f"{port} is no TCP port; 1 to {HIGHEST_PORT}"})
+        elif is_on_ec2(engine) and port != HTTPS:
             reason = f"{port}: hosts on EC2 let visitors in on {HTTPS} alone; leave it out"
             errors.append({"property_path": f"{path}port", "reason": reason})
 

@@ -1,7 +1,7 @@
 """What the nodes, the redirector, the engines and the instances of a `TmpnbNodePool` are, everything filled in."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 
@@ -135,6 +135,11 @@ def engine_shares(name: str, args: TmpnbNodePoolArgs) -> list[EngineShare]:
 def group_bytes(group: GroupSpec) -> int:
     """Memory that a group's containers may take together."""
     return sum(container["memory_bytes"] for container in group["containers"].values())
+
+
+def platform_bytes(nodes: Sequence[NodeSettings]) -> dict[str, int]:
+    """Memory that the containers of each node's own may take, by its name."""
+    return {node.name: group_bytes(node_group(node)) for node in nodes}
 
 
 def engines_asked(args: TmpnbNodePoolArgs) -> list[tuple[str, int]]:

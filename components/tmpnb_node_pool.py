@@ -2,7 +2,7 @@
 
 import functools
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pulumi
@@ -38,6 +38,7 @@ from components.pool_plan import (
     hosted_nodes,
     named_images,
     node_settings,
+    platform_bytes,
     redirector_settings,
 )
 from components.random_secrets import random_token
@@ -83,7 +84,7 @@ class TmpnbNodePool(pulumi.ComponentResource):
         proxy_key = random_token(f"{name}-proxy-key", self._local)
         nodes, declared = node_settings(name, args), declared_nodes(args)
         redirecting = redirector_settings(name, args, nodes)
-        on_aws = self._on_aws()
+        on_aws = self._on_aws(nodes)
         node_urls = {
             node.name: self._node(
                 node,
@@ -103,7 +104,7 @@ class TmpnbNodePool(pulumi.ComponentResource):
         self.adminToken = admin_token
         self.register_outputs({"url": self.url, "nodeUrls": self.nodeUrls, "adminToken": self.adminToken})
 
-    def _on_aws(self) -> "PoolOnAws | None":
+    def _on_aws(self, nodes: Sequence[NodeSettings]) -> "PoolOnAws | None":
         """What the pool has on AWS; nothing where it is not to have anything there.
 
         Raises:
@@ -121,6 +122,7 @@ class TmpnbNodePool(pulumi.ComponentResource):
             self._name,
             args["ec2"],
             hosted_nodes(args),
+            platform_bytes(nodes),
             hosted_images(args),
             args.get("email", ""),
             profile,

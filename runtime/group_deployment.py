@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import itertools
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
@@ -31,6 +33,12 @@ from runtime.container_group import (
 )
 from runtime.group_proof import ReachError, prove
 from runtime.group_readiness import DeploymentError, wait_for
+
+USER_SERVER = "user-server"
+"""Role of the containers that a group's service makes."""
+
+SERVERS_AT_ONCE = 8
+"""Users' servers that are removed at the same time."""
 
 STOP_SECONDS = 15
 FAREWELL_TRIES = 15
@@ -163,9 +171,8 @@ def remove(client: docker.APIClient, spec: GroupSpec, *, farewell: bool = True) 
     if farewell and "farewell" in spec:
         _farewell(client, f"{prefix(spec)}-{spec['farewell']['container']}", spec["farewell"]["command"])
     # What makes servers ends first, and may have made some meanwhile.
-    while left := removal_order(spec, client.containers(all=True, filters=mine)):
-        for found in left:
-            _remove_container(client, found["Id"])
+    while left := client.containers(all=True, filters=mine):
+        _remove_containers(client, spec, left)
     for network in client.networks(filters=mine):
         client.remove_network(network["Id"])
     for volume in client.volumes(filters=mine)["Volumes"] or []:
@@ -235,6 +242,27 @@ def _run(client: docker.APIClient, container: str, command: Sequence[str]) -> tu
     return client.exec_inspect(started["Id"])["ExitCode"] or 0, said.decode(errors="replace").strip()
 
 
+def _remove_containers(client: docker.APIClient, spec: GroupSpec, containers: Sequence[Json]) -> None:
+    """Remove containers in the order of the group; users' servers are not waited for, since they keep nothing."""
+    ordered = removal_order(spec, containers)
+    for are_servers, some in itertools.groupby(ordered, key=lambda found: _role(found) == USER_SERVER):
+        if are_servers:
+            with ThreadPoolExecutor(SERVERS_AT_ONCE) as threads:
+                list(threads.map(lambda found: _end_server(client, found["Id"]), some))
+            continue
+        for found in some:
+            _remove_container(client, found["Id"])
+
+
+def _role(listed: Json) -> str:
+    return (listed.get("Labels") or {}).get(ROLE_LABEL, "")
+
+
+def _end_server(client: docker.APIClient, container: str) -> None:
+    with contextlib.suppress(NotFound):
+        client.remove_container(container, force=True, v=True)
+
+
 def _remove_container(client: docker.APIClient, container: str) -> None:
     try:
         client.stop(container, timeout=STOP_SECONDS)
@@ -269,10 +297,7 @@ def _ensure_network(client: docker.APIClient, spec: GroupSpec, name: str) -> Non
 
 def _remove_network(client: docker.APIClient, spec: GroupSpec, network: str) -> None:
     """Remove a network with all that is on it, what makes servers before these."""
-    members = client.inspect_network(network)["Containers"]
-    listed = [{"Id": member, "Names": [f"/{found['Name']}"]} for member, found in members.items()]
-    for found in removal_order(spec, listed):
-        _remove_container(client, found["Id"])
+    _remove_containers(client, spec, client.containers(filters={"network": [network]}))
     client.remove_network(network)
 
 
@@ -283,7 +308,7 @@ def _remove_others(client: docker.APIClient, spec: GroupSpec) -> None:
     others = [
         found
         for found in client.containers(all=True, filters=mine)
-        if found["Names"][0] not in known and found["Labels"].get(ROLE_LABEL) != "user-server"
+        if found["Names"][0] not in known and _role(found) != USER_SERVER
     ]
     # A guard takes its rules along once nobody is on its bridge.
     for found in sorted(others, key=lambda found: found["HostConfig"]["NetworkMode"] == "host"):

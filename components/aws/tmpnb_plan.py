@@ -25,8 +25,8 @@ ENGINE_BRIDGE = "172.17.0.0/16"
 ROOT_GIGABYTES = 30
 """Root disk of a host: the images, their layers and the engine's logs. Nothing of a server is on it."""
 
-HOST_MEBIBYTES = 1856
-"""Memory that a host's system and engine take, and the node's own containers with their limits."""
+HOST_MEBIBYTES = 768
+"""Memory that a host's system and engine take."""
 
 USABLE_MEMORY = 0.96
 """Part of an instance type's memory that its kernel leaves to programs."""
@@ -99,13 +99,19 @@ def quota_needs(sizes: Mapping[str, InstanceSize], hosts: Sequence[NodeHost], *,
 
 
 def check_memory(
-    sizes: Mapping[str, InstanceSize], hosts: Sequence[NodeHost]
+    sizes: Mapping[str, InstanceSize], hosts: Sequence[NodeHost], platform_bytes: Mapping[str, int]
 ) -> list[pulumi.InputPropertyErrorDetails]:
-    """Nodes whose servers do not fit the memory of their instance; nothing for a type that AWS does not know."""
+    """Nodes whose servers do not fit the memory of their instance; nothing for a type that AWS does not know.
+
+    Args:
+        sizes: instance types by the argument that names each.
+        hosts: nodes on instances.
+        platform_bytes: memory that the containers of a node's own may take, by its name.
+    """
     errors: list[pulumi.InputPropertyErrorDetails] = []
     for host in hosts:
         memory = sizes[host.type_path].memory_mebibytes
-        usable = int(memory * USABLE_MEMORY - HOST_MEBIBYTES)
+        usable = int(memory * USABLE_MEMORY - HOST_MEBIBYTES - platform_bytes[host.name] / 2**20)
         wanted = math.ceil(host.servers * parse_size(host.memory) / 2**20)
         if memory and wanted > usable:
             reason = (

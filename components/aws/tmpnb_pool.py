@@ -100,6 +100,7 @@ class PoolOnAws:
         name: str,
         args: PoolOnEc2,
         hosts: Sequence[NodeHost],
+        platform_bytes: Mapping[str, int],
         images: Mapping[str, str],
         email: str,
         profile: EgressProfile,
@@ -115,6 +116,7 @@ class PoolOnAws:
             name: prefix of the resources' names.
             args: arguments that were checked.
             hosts: the nodes on instances.
+            platform_bytes: memory that the containers of a node's own may take, by its name.
             images: the images of hosts by digest, by the argument that names each.
             email: the owner's address, which hears that a host does not answer where no other is named for it.
             profile: what servers may reach.
@@ -137,7 +139,7 @@ class PoolOnAws:
             needs=lambda sizes: quota_needs(sizes, hosts, redirector=redirector),
             opts=pulumi.InvokeOptions(parent=parent),
         )
-        errors = self._account.errors + check_memory(self._account.sizes, hosts)
+        errors = self._account.errors + check_memory(self._account.sizes, hosts, platform_bytes)
         errors += image_mistakes(images, pulumi.InvokeOptions(parent=parent))
         if errors:
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed to account {self._account.id}", errors)

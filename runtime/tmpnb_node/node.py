@@ -84,7 +84,8 @@ class Node:
             self.troubles,
             around,
             at_once=settings.starts_at_once,
-            done=self._started,
+            tell=self.metrics.started,
+            done=self._start_ended,
         )
         parts = Parts(self.pool, outside.engine, outside.routes, self.journal, self.state, self.starter, self.troubles)
         self.keeper = Keeper(settings, parts, around, self._ended)
@@ -97,8 +98,7 @@ class Node:
         ).application()
         self.admin = admin_application(secrets.admin, self.pool, self.keeper, self.troubles)
 
-    def _started(self, seconds: float | None) -> None:
-        self.metrics.started(seconds)
+    def _start_ended(self) -> None:
         self.keeper.wake()
 
     def _ended(self, reason: Ended) -> None:

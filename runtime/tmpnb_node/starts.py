@@ -63,7 +63,8 @@ class Starter:
         around: Surroundings,
         *,
         at_once: int,
-        done: Callable[[float | None], None],
+        tell: Callable[[float | None], None],
+        done: Callable[[], None],
     ) -> None:
         """Describe the starter.
 
@@ -75,10 +76,12 @@ class Starter:
             troubles: where it is noted what is wrong.
             around: time, chance and tasks.
             at_once: most servers that are being started.
-            done: called after each start with the seconds that it took, or None for one that failed.
+            tell: called with the seconds that a start took, or None for one that failed; not for that of a server which
+                nobody wanted any more.
+            done: called after each start, whatever became of it.
         """
         self._pool, self._engine, self._routes, self._get, self._troubles = pool, engine, routes, get, troubles
-        self._around, self._at_once, self._done = around, at_once, done
+        self._around, self._at_once, self._tell, self._done = around, at_once, tell, done
         self._running = 0
         self._failures = 0
         self._not_before = 0.0
@@ -112,7 +115,6 @@ class Starter:
 
     async def _start(self, server: Server) -> None:
         began = self._around.timer()
-        took = None
         try:
             try:
                 address = await self._engine.start(server)
@@ -122,11 +124,13 @@ class Starter:
                 took = self._around.timer() - began
                 self._succeeded()
                 log.info("server %s is ready after %.1f s", server.id, took)
+                self._tell(took)
         except (EngineError, StartError) as error:
             self._failed(error)
             self._pool.end(server)
+            self._tell(None)
         self._running -= 1
-        self._done(took)
+        self._done()
 
     async def _confirm(self, server: Server) -> None:
         try:
@@ -137,19 +141,29 @@ class Starter:
 
     async def _come_up(self, server: Server) -> bool:
         """Wait until the server answers, its kernel is idle and it has a route; False if it is not wanted any more."""
-        if not await self._in_time(server, answers, READY_SECONDS):
+        answered = await self._in_time(server, answers, READY_SECONDS)
+        if not self._wanted(server):
+            return False
+        if not answered:
             raise StartError(f"a server did not answer within {READY_SECONDS:.0f} s of its start")
-        if await self._in_time(server, has_warm_kernel, KERNEL_SECONDS):
+        warm = await self._in_time(server, has_warm_kernel, KERNEL_SECONDS)
+        if not self._wanted(server):
+            return False
+        if warm:
             self._troubles.clear(Part.KERNELS)
         else:
             late = f"a server's kernel was not idle within {KERNEL_SECONDS:.0f} s: its visitor will wait for one"
             self._troubles.note(Part.KERNELS, late)
         while not await self._routed(server):
             await self._around.sleep(ROUTE_SECONDS)
-        if server.id not in self._pool.starting:
+        if not self._wanted(server):
             return False
         self._pool.make_ready(server)
         return True
+
+    def _wanted(self, server: Server) -> bool:
+        """Whether the server is still to come up: nobody wants one of a node that is drained meanwhile."""
+        return server.id in self._pool.starting
 
     async def _in_time(self, server: Server, there: Callable[[Get, Server], Awaitable[bool]], seconds: float) -> bool:
         """Ask until it is so, or the server is not wanted any more; False if it takes longer.
@@ -160,13 +174,13 @@ class Starter:
         """
         deadline = self._around.timer() + seconds
         looks = 0
-        while server.id in self._pool.starting and not await there(self._get, server):
+        while self._wanted(server) and not await there(self._get, server):
             looks += 1
             if self._around.timer() >= deadline:
                 return False
             if looks % LOOK_EVERY == 0:
                 state = await self._engine.server_state(server.id)
-                if state is None or not state.running:
+                if self._wanted(server) and (state is None or not state.running):
                     code = "" if state is None else f" with exit code {state.exit_code}"
                     raise StartError(f"a server ended{code} instead of coming up")
             await self._around.sleep(ASK_SECONDS)
@@ -174,7 +188,7 @@ class Starter:
 
     async def _routed(self, server: Server) -> bool:
         """Whether the server's route is there, or is not needed any more."""
-        if server.id not in self._pool.starting:
+        if not self._wanted(server):
             return True
         try:
             await self._routes.put(server.path, server.target)

@@ -1,10 +1,10 @@
-"""The redirector's fleet page on a phone: everything fits its width, and each node's name and load are to be seen."""
+"""The redirector's fleet page: it fits a phone with each node's name and load, and it is live."""
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.e2e.chromium import chromium, wait_for
+from runtime.redirector.fleet import Fleet
+from tests.e2e.chromium import chromium, text_of, wait_for
 from tests.stacks import ROOT
 from tests.unit.redirector import Web, answer, node, web_of
 
 HEIGHT = 844
+PHONES_BELOW = 600
+LIVE_SECONDS = 15
+"""Within which the page shows what has changed; it asks every two."""
 
 ANSWERS = {
     "tmp01": answer(59, used=5),
@@ -41,39 +45,60 @@ def tell(web: Web) -> None:
         web.fleet.missed(node("tmp05"))
 
 
-@contextmanager
-def served() -> Iterator[str]:
-    """The page's address on this machine; the redirector runs in a thread."""
-    port, ended = Future[int](), threading.Event()
+@dataclass
+class Site:
+    """A redirector that runs in a thread of its own."""
+
+    web: Web
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    ended: threading.Event
+
+    @property
+    def url(self) -> str:
+        """The page's address on this machine."""
+        return f"http://127.0.0.1:{self.web.port}/fleet"
+
+    def hear(self, told: Callable[[Fleet], None]) -> None:
+        """Let the redirector's fleet be told something."""
+        self.loop.call_soon_threadsafe(told, self.web.fleet)
+
+    def stop(self) -> None:
+        """End it; nothing happens if it has ended."""
+        self.ended.set()
+        self.thread.join()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    started, ended = Future[tuple[Web, asyncio.AbstractEventLoop]](), threading.Event()
 
     async def serve() -> None:
         async with web_of([]) as web:
             tell(web)
-            port.set_result(web.port)
+            started.set_result((web, asyncio.get_running_loop()))
             await asyncio.to_thread(ended.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
+    running = Site(*started.result(30), thread, ended)
     try:
-        yield f"http://127.0.0.1:{port.result(30)}/fleet"
+        yield running
     finally:
-        ended.set()
-        thread.join()
+        running.stop()
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with served() as url, chromium(tmp_path_factory.mktemp("phone") / "profile") as browser:
-        browser.get(url)
+    with chromium(tmp_path_factory.mktemp("phone") / "profile") as browser:
         yield browser
 
 
 @pytest.mark.parametrize("width", [390, 320])
-def test_the_fleet_page_fits_a_phone_and_shows_each_nodes_name_and_load(browser: webdriver.Chrome, width: int):
-    phone: dict[str, Any] = {"width": width, "height": HEIGHT, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-
-    rows = wait_for(browser, "all nodes are there", lambda b: rows_by_name(b, len(ANSWERS) + len(SILENT)), 30)
+def test_the_fleet_page_fits_a_phone_and_shows_each_nodes_name_and_load(
+    browser: webdriver.Chrome, site: Site, width: int
+):
+    rows = opened(browser, site, width)
     browser.save_screenshot(str(picture(width)))
 
     # A page that is too wide makes a phone show more of it, smaller.
@@ -92,6 +117,46 @@ def test_the_fleet_page_fits_a_phone_and_shows_each_nodes_name_and_load(browser:
         assert rows[name].find_element(By.CLASS_NAME, "state").text == state
         for shown in (rows[name].find_element(By.TAG_NAME, "a"), rows[name].find_element(By.CLASS_NAME, "state")):
             assert is_in_sight(shown, width), name
+
+
+def test_the_fleet_page_shows_what_nodes_tell_later_and_says_when_it_has_lost_contact(
+    browser: webdriver.Chrome, site: Site
+):
+    def shown(name: str, *kinds: str) -> list[str]:
+        return [rows[name].find_element(By.CLASS_NAME, kind).text for kind in kinds]
+
+    rows = opened(browser, site, 1400)
+    assert shown("tmp01", "state", "number", "version") == ["Up", "5", "0.1.0"]
+    assert shown("tmp06", "state", "version") == ["Not heard of yet", "\u2013"]
+    assert "Lost contact" not in text_of(browser, "#contact")
+
+    site.hear(lambda fleet: fleet.answered(node("tmp01"), replace(answer(2, used=62), version="0.2.0"), 0))
+    site.hear(lambda fleet: fleet.answered(node("tmp06"), replace(answer(0, used=64), version="0.3.0"), 0))
+    for _ in range(2):
+        site.hear(lambda fleet: fleet.missed(node("tmp03")))
+
+    later = {"tmp01": ["Up", "0.2.0"], "tmp06": ["Full", "0.3.0"], "tmp03": ["Down", "0.1.0"]}
+    wait_for(
+        browser,
+        "the page shows it by itself",
+        lambda _: {name: shown(name, "state", "version") for name in later} == later,
+        LIVE_SECONDS,
+    )
+    assert [number.text for number in rows["tmp01"].find_elements(By.CLASS_NAME, "number")] == ["62", "2", "64"]
+
+    site.stop()
+    wait_for(
+        browser, "it says that it is out of date", lambda b: "Lost contact" in text_of(b, "#contact"), LIVE_SECONDS
+    )
+    assert shown("tmp01", "version") == ["0.2.0"], "what was told last stays"
+
+
+def opened(browser: webdriver.Chrome, site: Site, width: int) -> dict[str, WebElement]:
+    """The rows of the page on a screen of this width, by the nodes' names."""
+    screen: dict[str, Any] = {"width": width, "height": HEIGHT, "deviceScaleFactor": 2, "mobile": width < PHONES_BELOW}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    browser.get(site.url)
+    return wait_for(browser, "all nodes are there", lambda b: rows_by_name(b, len(ANSWERS) + len(SILENT)), 30)
 
 
 def rows_by_name(browser: webdriver.Chrome, count: int) -> dict[str, WebElement]:

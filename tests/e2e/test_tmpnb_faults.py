@@ -340,10 +340,11 @@ def tells_the_sums(url: str, nodes: list[Node]) -> bool:
 
 
 def knows(stats: dict[str, Any], nodes: list[Node]) -> bool:
-    """Whether a redirector tells of each node once, and of those that answer no other capacity than they have."""
+    """Whether a redirector tells of each node once, of those that answer no other capacity than they have, and their sums."""
     held = {node.url: node.settings.capacity for node in nodes}
     return (
         sorted([*stats["hosts"], *stats["down"]]) == sorted(held)
         and stats["capacity"] == sum(held[url] for url in stats["hosts"])
+        and stats["available"] == sum(host["available"] for host in stats["hosts"].values())
         and all(0 <= host["available"] <= held[url] for url, host in stats["hosts"].items())
     )

@@ -149,6 +149,7 @@ def test_a_server_has_the_limits_that_the_stack_names(pool: Pool, guests: Guests
     assert (limits["Memory"], limits["MemorySwap"]) == (512 * 2**20, 512 * 2**20)
     assert limits["NanoCpus"] == 10**9
     assert limits["PidsLimit"] == 128
+    assert limits["Ulimits"] == [{"Name": "nofile", "Soft": 4096, "Hard": 4096}]
     assert limits["ReadonlyRootfs"] is True
     assert limits["CapDrop"] == ["ALL"]
     assert limits["PortBindings"] in ({}, None)
@@ -300,6 +301,14 @@ def test_the_path_and_the_query_of_a_link_reach_the_server(pool: Pool):
     pool.end(urlsplit(first.headers["Location"]).netloc.partition(".")[0], second.headers["Location"].split("/")[2])
 
 
+def sums_up(stats: dict[str, Any]) -> bool:
+    """Whether a redirector's totals are the sums of what it tells of its nodes, each within its capacity."""
+    hosts = stats["hosts"].values()
+    return all(0 <= host["available"] <= host["capacity"] for host in hosts) and all(
+        stats[count] == sum(host[count] for host in hosts) for count in ("available", "capacity")
+    )
+
+
 def test_a_service_that_is_killed_under_load_takes_no_server_along_and_hands_none_out_twice(pool: Pool, guests: Guests):
     users = [guests.kernel, guests.terminal]
     until("two servers wait", lambda: pool.node_stats("tmp02")["available"] == ON_SECOND - len(users))
@@ -308,7 +317,11 @@ def test_a_service_that_is_killed_under_load_takes_no_server_along_and_hands_non
     def all_used() -> bool:
         return pool.node_stats("tmp02")["used"] == ON_SECOND
 
-    with Watch(f"{pool.origin('tmp02')}/api", lambda stats: stats["capacity"] == ON_SECOND) as watch, load.going_on():
+    with (
+        Watch(f"{pool.origin('tmp02')}/api", lambda stats: stats["capacity"] == ON_SECOND) as watch,
+        Watch(pool.url, sums_up) as redirector,
+        load.going_on(),
+    ):
         # Once while servers are handed out, and once while others are started in the place of those that ended.
         os.kill(service["State"]["Pid"], signal.SIGKILL)
         until("it is back and all are handed out", all_used)
@@ -328,8 +341,9 @@ def test_a_service_that_is_killed_under_load_takes_no_server_along_and_hands_non
     assert {user.server for user in users}.isdisjoint(load.handed_out)
     assert len(after) == len(pool.containers("user-server", "tmp02", ended=True)) == ON_SECOND, "each container counts"
     assert pool.inspect("tmp02-service")["RestartCount"] == service["RestartCount"] + 2
-    assert watch.seen
-    assert watch.wrong == []
+    for watched in (watch, redirector):
+        assert watched.seen
+        assert watched.wrong == []
     for server in set(after) - {user.server for user in users}:
         pool.end("tmp02", server)
 

@@ -197,6 +197,18 @@ def test_a_bad_change_is_refused_with_its_reason(where: tuple[str, str], change:
     assert [finding for found_by, _, finding in found if found_by == check and words in finding.message]
 
 
+@pytest.mark.parametrize(
+    ("capacity", "refused"), [(32, set()), (33, {"engine-memory"}), (65, {"engine-memory", "node-capacity"})]
+)
+def test_servers_that_may_take_more_than_32_gibibytes_are_refused_as_the_stack_is_shipped(
+    capacity: int, refused: set[str]
+):
+    nodes = [{"name": name, "capacity": capacity} for name in ("tmp01", "tmp02")]
+    registered = record(pool(tmpnb=json.dumps({"nodes": nodes, "visitorBurst": 4}))).registrations
+
+    assert {check for check, _, _ in told(registered, LEVELS)} == refused
+
+
 OPEN_CHANGES: list[tuple[Change, str]] = [
     (guarded(lambda words: [word for word in words if word != "169.254.0.0/16"]), "guard-ranges"),
     (guarded(lambda words: [word for word in words if word != "168.63.129.16/32"]), "guard-ranges"),

@@ -1,6 +1,7 @@
 """A Docker engine in memory that has groups of containers, and remembers what was asked of it."""
 
 import copy
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,12 +38,21 @@ class GroupEngine:
         """How many times a command breaks off before it ends as it should, by its last word."""
         self.latecomers: list[str] = []
         """Servers that a service which is told to stop had begun to make."""
+        self.pairs: threading.Barrier | None = None
+        """Where users' servers wait for each other while they are removed."""
         self.refuses: dict[str, str] = {}
         """What it says when it is asked for something, as `stop tls-proxy`."""
 
     def running(self) -> set[str]:
         """Short names of the containers that run."""
         return {name.removeprefix(START) for name, found in self.there.items() if found["State"]["Running"]}
+
+    def serve(self, names: Sequence[str]) -> None:
+        """Have users' servers of these names, as the service makes them."""
+        service = self.there[f"{START}service"]
+        for name in names:
+            labels = {**service["Config"]["Labels"], "hubstack.role": "user-server"}
+            self.there[name] = {**copy.deepcopy(service), "Config": {"Labels": labels}}
 
     def _do(self, verb: str, name: str) -> Json:
         short = name.removeprefix(START)
@@ -137,17 +147,16 @@ class GroupEngine:
         found["State"].update(Running=not ends, Status="exited" if ends else "running")
 
     def stop(self, name: str, **_options: object) -> None:
-        stopped = self._do("stop", name)
-        stopped["State"].update(Running=False, Status="exited")
+        self._do("stop", name)["State"].update(Running=False, Status="exited")
         if name == f"{START}service":
-            for late in self.latecomers:
-                labels = {**stopped["Config"]["Labels"], "hubstack.role": "user-server"}
-                self.there[late] = {**copy.deepcopy(stopped), "Config": {"Labels": labels}}
+            self.serve(self.latecomers)
             self.latecomers = []
 
     def remove_container(self, name: str, **_options: object) -> None:
         if name != "loader":
-            self._do("remove", name)
+            found = self._do("remove", name)
+            if self.pairs and found["Config"]["Labels"]["hubstack.role"] == "user-server":
+                self.pairs.wait()
         del self.there[name]
 
     def wait(self, _name: str, **_options: object) -> Json:

@@ -1,6 +1,7 @@
 """What making an engine have a group asks of the engine, in which order."""
 
 import json
+import threading
 from typing import Any, cast
 from unittest import mock
 
@@ -29,13 +30,18 @@ def there(name: str, role: str, network: str = "pool-tmp01-control") -> dict[str
 
 
 def engine(*containers: dict[str, Any], networks: dict[str, list[str]] | None = None) -> mock.MagicMock:
-    """An engine with these containers, and networks with the containers on each."""
+    """An engine with these containers, and networks with the containers on each; servers are called so."""
     client = mock.MagicMock()
-    client.containers.return_value = list(containers)
+
+    def listed(*, filters: dict[str, list[str]], **_options: object) -> list[dict[str, Any]]:
+        if "network" not in filters:
+            return list(containers)
+        [network] = filters["network"]
+        members = (networks or {})[network]
+        return [there(name, "user-server" if name.endswith("-server") else "service") for name in members]
+
+    client.containers.side_effect = listed
     client.networks.return_value = [{"Id": name, "Name": f"pool-tmp01-{name}"} for name in networks or {}]
-    client.inspect_network.side_effect = lambda network: {
-        "Containers": {name: {"Name": f"pool-tmp01-{name}"} for name in (networks or {})[network]}
-    }
     return client
 
 
@@ -64,7 +70,9 @@ def test_what_makes_servers_goes_before_them_when_their_network_is_made_anew():
 
     group_deployment._ensure_network(client, GROUP, "control")
 
-    assert removed(client) == ["service", "a-server", "b-server", "control"]
+    first, *servers, last = removed(client)
+    assert (first, set(servers), last) == ("service", {"a-server", "b-server"}, "control")
+    assert [call.args[0] for call in client.stop.mock_calls] == ["service"]
     assert client.create_network.call_args.args == ("pool-tmp01-control",)
 
 
@@ -246,6 +254,23 @@ def test_a_server_that_was_being_made_while_its_node_was_removed_goes_along(node
 
     remove(cast("Any", node), NODE)
 
+    assert (node.there, node.networks_there) == ({}, {})
+
+
+def test_servers_of_a_node_that_goes_are_ended_a_few_at_a_time_and_not_waited_for(node: GroupEngine):
+    deployed(node)
+    node.serve([f"{START}{number}" for number in range(20)])
+    # Each waits for another one that is removed at the same time.
+    node.pairs = threading.Barrier(2, timeout=5)
+
+    node.done.clear()
+    remove(cast("Any", node), NODE, farewell=False)
+
+    own = ["stop tls-proxy", "remove tls-proxy", "stop service", "remove service"]
+    servers = {f"remove {number}" for number in range(20)}
+    assert node.done[:4] == own
+    assert set(node.done[4:-2]) == servers, "none is stopped first"
+    assert node.done[-2:] == ["stop guard", "remove guard"]
     assert (node.there, node.networks_there) == ({}, {})
 
 

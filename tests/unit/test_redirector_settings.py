@@ -7,13 +7,17 @@ import logging
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from aiohttp.test_utils import RawTestServer
 
-from runtime.redirector.__main__ import is_no_client_error, main
+from runtime.redirector.__main__ import is_no_client_error, main, serve
+from runtime.redirector.fleet import State
 from runtime.redirector.service import Service
 from runtime.redirector.settings import SettingsError, SettingsFile, parse_settings
 from tests.unit.redirector import (
@@ -27,6 +31,7 @@ from tests.unit.redirector import (
     nodes,
     served_node,
     told,
+    until,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +209,45 @@ async def test_who_asks_for_it_gets_the_same_file_read_again(tmp_path: Path, cap
         assert caplog.messages == ["new settings are in force, with 2 nodes"]
 
 
+@contextlib.asynccontextmanager
+async def redirecting(path: Path) -> AsyncIterator[tuple[Service, int]]:
+    """A redirector with a settings file, and its port; it is there when all its nodes have answered."""
+    async with Service(SettingsFile(path)) as service, RawTestServer(service.redirector) as server:
+        await until(lambda: not service.fleet.states[State.UNKNOWN])
+        assert server.port
+        yield service, server.port
+
+
+async def sent(port: int, visitors: int) -> Counter[str]:
+    """Where a redirector sends so many visitors; those who have to wait are under an empty address."""
+    replies = [await exchange(port, "GET / HTTP/1.1\r\nHost: tmpnb.example.org\r\n\r\n") for _ in range(visitors)]
+    return Counter(reply.headers.get("location", "") for reply in replies)
+
+
+@in_loop
+async def test_redirectors_behind_one_name_share_nothing_and_one_that_ends_changes_nothing_for_another(tmp_path: Path):
+    stub = StubNodes({"tmp01": told(6), "tmp02": told(4), "tmp03": told(5)})
+    path = tmp_path / "redirector.json"
+    async with stub.serving() as server:
+        listed = [served_node(server, name) for name in ("tmp01", "tmp02", "tmp03")]
+        # So that each asks its nodes once in the test's time.
+        path.write_text(json.dumps(document(listed[:2], poll_seconds=10**6)))
+        async with redirecting(path) as (other, other_port):
+            async with redirecting(path) as (_, port):
+                all_of_it = {"https://tmp01.example.org/": 6, "https://tmp02.example.org/": 4, "": 2}
+                assert await sent(port, 12) == all_of_it
+                assert other.fleet.totals().available == 10, "it knows of none whom another one has sent"
+                before = await sent(other_port, 3)
+            assert other.fleet.totals().available == 7
+            assert before + await sent(other_port, 9) == all_of_it
+            assert other.polling.lives()
+
+            path.write_text(json.dumps(document(listed, poll_seconds=10**6)))
+            other.reload()
+            await until(lambda: other.fleet.totals().available == 5)
+            assert await sent(other_port, 1) == {"https://tmp03.example.org/": 1}
+
+
 def test_settings_that_cannot_be_used_end_the_program(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     assert main([str(tmp_path / "missing.json")]) == 1
     assert "cannot be read" in caplog.text
@@ -233,6 +277,26 @@ async def eventually(port: int, path: str, fits: Callable[[int, str], bool]) -> 
                 if fits(reply.status, reply.headers.get("location", "")):
                     return
             await asyncio.sleep(0.02)
+
+
+@in_loop
+async def test_a_fault_of_the_program_tells_its_visitor_nothing_of_it(tmp_path: Path):
+    path, port = tmp_path / "redirector.json", free_port()
+    path.write_text(json.dumps(document([node()], port=port, poll_seconds=600)))
+    service = Service(SettingsFile(path))
+    service.fleet.answered(node(), answer(1), 0)
+    serving = asyncio.create_task(serve(service))
+    try:
+        await eventually(port, "/health", lambda status, _: status == 200)
+        with mock.patch.object(service.fleet, "choose", side_effect=RuntimeError("what went wrong")):
+            reply = await exchange(port, "GET /lab HTTP/1.1\r\nHost: a\r\n\r\n")
+    finally:
+        signal.raise_signal(signal.SIGTERM)
+        await serving
+
+    assert reply.status == 500
+    for inside in (b"what went wrong", b"RuntimeError", b"Traceback", b".py"):
+        assert inside not in reply.body
 
 
 @in_loop

@@ -163,6 +163,8 @@ async def test_programs_that_spawn_are_sent_on_with_their_method():
         ("PUT", "/stats", "GET, HEAD"),
         ("OPTIONS", "*", "GET, HEAD"),
         ("DELETE", "/api/pool", "GET, HEAD"),
+        ("POST", "/hosts", "GET, HEAD"),
+        ("DELETE", "/hosts", "GET, HEAD"),
     ],
 )
 @in_loop

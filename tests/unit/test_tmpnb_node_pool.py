@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from components import TmpnbNodePool
 from components.docker.tmpnb_plan import nodes_in, plan_node
+from components.pool_arguments import DEFAULT_ENGINE
 from components.pool_checks import check_tmpnb_node_pool
 from components.pool_plan import engine_shares
 from components.tmpnb_node_pool import node_token
@@ -232,6 +233,9 @@ def test_every_mistake_is_listed_at_once():
                 {"name": "tmp04", "engine": "ssh://ops@tmp04", "image": "notebook:latest"},
                 {"name": "tmp05", "userQuota": {"home": "2G"}},
                 {"name": "tmp06", "port": 8443},
+                {"name": "tmp07", "port": 10005},
+                {"name": "tmp08", "port": 70000},
+                {"name": "tmp09", "port": 0},
             ],
             landing="lab",
             fleetQuota={"servers": 10},
@@ -246,10 +250,29 @@ def test_every_mistake_is_listed_at_once():
         "nodes[4].image",
         "nodes[5].userQuota.home",
         "nodes[6].port",
+        "nodes[7].port",
+        "nodes[8].port",
+        "nodes[9].port",
         "nodeImage",
         "landing",
         "fleetQuota.servers",
     }
+
+
+def test_no_port_of_visitors_is_that_of_an_administration_on_the_same_engine():
+    there = "unix:///run/other.sock"
+
+    told = mistakes(nodes=[{"name": "tmp01", "port": 10002}, {"name": "tmp02"}])
+    assert told == {"nodes[0].port": f"10002 is the port of the administration of tmp02 on {DEFAULT_ENGINE} as well"}
+    assert "the administration of tmp01" in mistakes(port=10001)["port"]
+    elsewhere: Any = {"nodes": [{"name": "tmp01", "port": 10002}, {"name": "tmp02", "engine": there}], **ELSEWHERE}
+    assert mistakes(**elsewhere) == {}
+
+
+@pytest.mark.parametrize(("port", "refused"), [(0, True), (1, False), (65535, False), (65536, True)])
+def test_a_port_is_one_of_tcp(port: int, refused: bool):
+    assert ("port" in mistakes(port=port)) is refused
+    assert ("nodes[0].port" in mistakes(nodes=[{"name": "tmp01", "port": port}])) is refused
 
 
 def test_capacity_ends_where_a_bridge_does():

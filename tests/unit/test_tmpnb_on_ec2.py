@@ -318,14 +318,21 @@ def test_registries_of_ecr_renew_their_tokens(usual: Recorder):
 
 
 def test_nodes_of_all_kinds_are_in_one_pool():
-    recorder = build(nodes=[*ARGS["nodes"], ELSEWHERE])
+    over_tcp = {"name": "tmp04", "engine": "tcp://203.0.113.8:2376", "address": "203.0.113.8"}
+    here = {"name": "tmp05", "engine": "unix:///var/run/docker.sock", "address": "203.0.113.9"}
+    engines = {f"pool-{node['name']}": node for node in (ELSEWHERE, over_tcp, here)}
+    recorder = build(nodes=[*ARGS["nodes"], *engines.values()])
 
-    assert set(of_type(recorder, GROUP)) == {"pool-tmp03"}
-    record = of_type(recorder, RECORD)["pool-tmp03"].properties
-    assert (record["name"], record["records"]) == ("tmp03.tmp.example.org", ["203.0.113.7"])
-    assert of_type(recorder, HEALTH_CHECK)["pool-tmp03"].properties["fqdn"] == "tmp03.tmp.example.org"
+    assert set(of_type(recorder, HOST)) == {"pool-tmp01", "pool-tmp02", "pool-redirector"}
+    told = {name: made.properties["engine"] for name, made in of_type(recorder, GROUP).items()}
+    assert told == {name: node["engine"] for name, node in engines.items()}
+    for name, node in engines.items():
+        record = of_type(recorder, RECORD)[name].properties
+        assert (record["name"], record["records"]) == (f"{node['name']}.tmp.example.org", [node["address"]])
+        assert of_type(recorder, HEALTH_CHECK)[name].properties["fqdn"] == f"{node['name']}.tmp.example.org"
     listed = json.loads(group(recorder, "pool-redirector")["spec"]["texts"]["redirector.json"])["nodes"]
-    assert [node["name"] for node in listed] == ["tmp01", "tmp02", "tmp03"]
+    assert [node["url"] for node in listed] == [f"https://tmp0{number}.tmp.example.org" for number in range(1, 6)]
+    assert {"connect" in node for node in listed} == {False}, "each is asked by its name"
 
 
 def test_a_pool_of_engines_alone_has_names_and_no_host():
@@ -459,9 +466,34 @@ def test_servers_must_fit_the_memory_of_their_instance():
     def host(servers: int) -> NodeHost:
         return NodeHost("tmp01", "workerType", "t3.medium", servers, "512M", "capacity")
 
-    size = {"workerType": InstanceSize(2, 4096)}
-    assert check_memory(size, [host(4)]) == []
-    assert [e["property_path"] for e in check_memory(size, [host(5)])] == ["capacity"]
+    size, own = {"workerType": InstanceSize(2, 4096)}, {"tmp01": 1088 * 2**20}
+    assert check_memory(size, [host(4)], own) == []
+    assert [e["property_path"] for e in check_memory(size, [host(5)], own)] == ["capacity"]
+
+
+def test_an_egress_proxy_and_its_guard_take_their_memory_from_the_servers_of_the_instance():
+    domains: dict[str, Any] = {
+        "egressProfile": EgressProfile.DOMAINS,
+        "egressDomains": ["pypi.org"],
+        "egressProxyImage": f"{REPOSITORIES}/egress-proxy@{DIGEST}",
+    }
+    # 32 GiB less what their kernel keeps, 768 MiB for the system, and 1,088 MiB or 1,408 MiB for the node's containers.
+    room = {"closed": 29601, "domains": 29281}
+
+    def told(mebibytes: int, profile: str) -> str:
+        answers: dict[str, Answer] = {
+            "aws:ec2/getInstanceType:getInstanceType": lambda _: {"defaultVcpus": 8, "memorySize": 32768}
+        }
+        more = domains if profile == "domains" else {}
+        try:
+            build(answers, capacity=1, userQuota={"memory": f"{mebibytes}M"}, **more)
+        except pulumi.InputPropertiesError as error:
+            return json.dumps(error.errors)
+        return ""
+
+    for profile, most in room.items():
+        assert told(most, profile) == ""
+        assert f"has {most} MiB for them" in told(most + 1, profile)
 
 
 def test_disks_of_many_hosts_are_held_against_the_accounts_limit():

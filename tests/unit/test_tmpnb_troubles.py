@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,38 @@ def test_a_server_that_ends_instead_of_coming_up_is_noticed_early(tmp_path: Path
         await service.settle()
         assert world.clock.seconds() < 10
         assert problems(service) == {"starts": "a server ended with exit code 7 instead of coming up"}
+
+    play(tmp_path, act)
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_servers_that_nobody_wants_any_more_are_no_failed_starts_and_tell_nothing_of_kernels(
+    tmp_path: Path, silent: bool
+) -> None:
+    async def act(world: World) -> None:
+        world.engine.warm = {"wanted": 1, "ready": 0}
+        service = world.service(capacity=2)
+        await service.look()
+        late = problems(service)
+        assert set(late) == {"kernels"}
+
+        world.engine.silent = silent
+        service.keeper.end_everything()
+        await service.look()
+        world.engine.asked.clear()
+        await service.keeper.look()
+        while "server_state" not in world.engine.asked:
+            await asyncio.sleep(0)
+        assert service.pool.counts().starting == 2
+        service.keeper.drain()
+        with mock.patch.object(service.keeper, "wake") as wake:
+            await service.settle()
+        assert wake.call_count == 2, "each is removed at once"
+        await service.fill()
+
+        assert world.engine.boxes == {}
+        assert "hubstack_tmpnb_failed_starts_total 0.0" in service.node.metrics.text().decode()
+        assert problems(service) == late
 
     play(tmp_path, act)
 

@@ -29,6 +29,14 @@ def test_a_visitor_is_sent_to_a_server_with_its_token(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
+def test_who_asks_for_no_page_ends_at_the_landing_of_the_stack(tmp_path: Path) -> None:
+    async def act(site: Site) -> None:
+        where = urlsplit((await site.ask("/")).headers["Location"])
+        assert where.path == f"/user/{server_in(where.path)}/tree"
+
+    play(tmp_path, act, landing="/tree")
+
+
 @pytest.mark.parametrize(
     ("asked", "path", "query"),
     [
