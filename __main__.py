@@ -78,6 +78,11 @@ TOPOLOGIES = {
 # All that a program declares is alive until it ends: each look for garbage goes through more and finds nothing.
 gc.disable()
 configuration = CONFIG.get()
-parsed = parse_settings(configuration, pulumi.get_project(), secret_keys=[*filter(is_config_secret, configuration)])
+parsed = parse_settings(
+    configuration,
+    pulumi.get_project(),
+    stack=pulumi.get_stack(),
+    secret_keys=[*filter(is_config_secret, configuration)],
+)
 TOPOLOGIES[parsed.topology](f"{pulumi.get_project()}-{pulumi.get_stack()}", parsed)
 pulumi.export("users", [user.name for user in parsed.users])

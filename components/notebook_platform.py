@@ -1,7 +1,6 @@
 """Notebooks as objects of a Kubernetes cluster, each user's in a protected namespace of their own (seed 002)."""
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,9 +35,6 @@ from components.probe_destinations import destination
 from components.quotas import UserQuota
 from runtime.notebook_operator.names import namespace_names
 
-_STACK = re.compile(r"[a-z]([a-z0-9-]{0,55}[a-z0-9])?")
-"""Its namespaces have up to six characters more."""
-
 
 class NotebookPlatform(pulumi.ComponentResource):
     """The kinds `Notebook`, `Profile` and `NotebookRequest`, their operator, and what keeps users apart.
@@ -66,10 +62,7 @@ class NotebookPlatform(pulumi.ComponentResource):
             pulumi.InputPropertiesError: arguments are wrong; every mistake is listed.
         """
         super().__init__("hubstack:index:NotebookPlatform", name, {}, opts)
-        errors = check_notebook_platform(args)
-        if not _STACK.fullmatch(name):
-            reason = f"{name!r} names a namespace: small letters, digits and dashes, the first a letter, at most 57"
-            errors.append({"property_path": "name", "reason": reason})
+        errors = check_notebook_platform(name, args)
         if errors:
             raise pulumi.InputPropertiesError(f"{name} cannot be deployed", errors)
         self._name, self._args = name, args

@@ -19,6 +19,9 @@ DEFAULT_NODES = 100
 DEFAULT_NOTEBOOKS = 3
 MOST_NOTEBOOKS = 50
 
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,55}[a-z0-9])?")
+"""A platform's: its namespaces have up to six characters more."""
+
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 _GROUP = re.compile(r"[^\s\x00-\x1f\x7f]{1,253}")
@@ -104,9 +107,16 @@ def egress_rules(args: NotebookPlatformArgs) -> EgressRules:
     }
 
 
-def check_notebook_platform(args: NotebookPlatformArgs) -> list[pulumi.InputPropertyErrorDetails]:
-    """Every mistake in the arguments, each with the property and what is allowed."""
-    errors = _check_images(args) + check_route(args.get("route", {}), args.get("domain", ""))
+def _check_name(name: str) -> list[pulumi.InputPropertyErrorDetails]:
+    if _NAME.fullmatch(name):
+        return []
+    reason = f"{name!r} names a namespace: small letters, digits and dashes, the first a letter, at most 57"
+    return [{"property_path": "name", "reason": reason}]
+
+
+def check_notebook_platform(name: str, args: NotebookPlatformArgs) -> list[pulumi.InputPropertyErrorDetails]:
+    """Every mistake in the name and the arguments, each with the property and what is allowed."""
+    errors = _check_name(name) + _check_images(args) + check_route(args.get("route", {}), args.get("domain", ""))
     errors += check_egress(
         args.get("egressProfile", EgressProfile.DOMAINS),
         args.get("egressDomains", []),

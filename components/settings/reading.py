@@ -34,12 +34,17 @@ _OPTIONAL = _SECRETS | {"hubImage", "notebookImage"}
 
 
 def parse_settings(
-    raw: Mapping[str, str], namespace: str = "hubstack", *, secret_keys: Collection[str] = ()
+    raw: Mapping[str, str], namespace: str = "hubstack", *, stack: str = "dev", secret_keys: Collection[str] = ()
 ) -> StackSettings:
     """Read the configuration as the engine hands it over: text, objects and numbers as JSON.
 
-    `secret_keys` are those that the stack file holds encrypted; a password must be among them.
     Keys of other namespaces, such as `aws:region`, belong to their providers and are left alone.
+
+    Args:
+        raw: keys with their namespaces, and the values' text.
+        namespace: the project's.
+        stack: the stack's name, of which names in the cloud are made.
+        secret_keys: those that the stack file holds encrypted; a password must be among them.
 
     Raises:
         pulumi.RunError: something is wrong; the message lists everything that is, without a stack trace.
@@ -65,7 +70,9 @@ def parse_settings(
     except ValidationError as error:
         mistakes += [_sentence(namespace, dict(detail)) for detail in error.errors(include_url=False)]
     else:
-        mistakes += [f"{namespace}:{error['property_path']}: {error['reason']}" for error in settings.mistakes()]
+        for error in settings.mistakes(f"{namespace}-{stack}"):
+            path, reason = error["property_path"], error["reason"]
+            mistakes.append(f"the stack's name: {reason}" if path == "name" else f"{namespace}:{path}: {reason}")
         if not mistakes:
             return settings
     lines = "\n".join(f"  - {mistake}" for mistake in mistakes)

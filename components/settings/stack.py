@@ -177,18 +177,18 @@ class StackSettings(Strict):
             args["ec2"] = self.ec2.model_dump(exclude_none=True, exclude=set(NOT_FOR_POOLS))  # pyright: ignore[reportGeneralTypeIssues]  (same keys)
         return args
 
-    def mistakes(self) -> list[pulumi.InputPropertyErrorDetails]:
-        """What the topology's component would refuse."""
+    def mistakes(self, name: str) -> list[pulumi.InputPropertyErrorDetails]:
+        """What the topology's component would refuse, called `name`."""
         if self.topology is Topology.PLATFORM:
             # Stacks of other topologies need not wait for the SDKs of this one, here and below.
             from components.kubernetes.platform_arguments import check_notebook_platform  # noqa: PLC0415
 
-            found = check_notebook_platform(self.notebook_platform())
+            found = check_notebook_platform(name, self.notebook_platform())
             return [{**error, "property_path": platform_key(error["property_path"])} for error in found]
         if self.topology is Topology.EPHEMERAL:
             from components.kubernetes.hub_arguments import check_ephemeral_hub  # noqa: PLC0415
 
-            found = check_ephemeral_hub("hubstack", self.ephemeral_hub())
+            found = check_ephemeral_hub(name, self.ephemeral_hub())
             if self.users:
                 found.append({"property_path": "users", "reason": "visitors have no names; leave the list out"})
             return [{**error, "property_path": ephemeral_key(error["property_path"])} for error in found]

@@ -59,7 +59,7 @@ def manifest(kind: str, name: str, **args: object) -> dict[str, Any]:
 
 
 def mistakes(**args: object) -> dict[str, str]:
-    found = check_notebook_platform({**ARGS, **args})  # pyright: ignore[reportArgumentType]
+    found = check_notebook_platform("lab", {**ARGS, **args})  # pyright: ignore[reportArgumentType]
     return {error["property_path"]: error["reason"] for error in found}
 
 
@@ -541,7 +541,7 @@ def test_a_name_that_no_namespace_can_have_is_a_mistake_beside_the_others():
     with pytest.raises(pulumi.InputPropertiesError) as caught:
         record(lambda: NotebookPlatform("Lab.1", {**ARGS, "operatorImage": "x"}))
 
-    assert [error["property_path"] for error in caught.value.errors] == ["operatorImage", "name"]
+    assert [error["property_path"] for error in caught.value.errors] == ["name", "operatorImage"]
 
 
 def test_a_program_makes_no_second_notebook_of_one_name_for_a_user():

@@ -87,7 +87,7 @@ def test_notebooks_run_on_these_nodes_unless_they_say_otherwise():
 
 
 def test_a_name_that_no_secret_has_or_a_notebooks_has_is_a_mistake():
-    found = check_notebook_platform({**ARGS, "imagePullSecrets": ["registry", "user:password", "ada-token"]})
+    found = check_notebook_platform("lab", {**ARGS, "imagePullSecrets": ["registry", "user:password", "ada-token"]})
 
     assert [mistake["property_path"] for mistake in found] == ["imagePullSecrets[1]", "imagePullSecrets[2]"]
     assert "'user:password' is no name of a Secret" in found[0]["reason"]

@@ -112,6 +112,14 @@ PLATFORM = {
 }
 
 
+EPHEMERAL = {
+    "hubstack:topology": "ephemeral",
+    "hubstack:domain": "try.example.org",
+    "hubstack:notebookImage": "notebook:1.0",
+    "hubstack:ephemeral": json.dumps({"egressProxyImage": "proxy:1.0", "nodes": 1}),
+}
+
+
 def test_the_platform_that_the_project_ships_is_accepted_with_its_notebooks():
     config = yaml.safe_load((ROOT / "Pulumi.platform.yaml").read_text())["config"]
     raw = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
@@ -151,6 +159,24 @@ def test_a_platforms_mistakes_are_named_by_the_keys_of_the_stacks_file():
     assert "hubstack:platform.operatorImage: operator has no tag" in told
     assert "hubstack:platform.gateway: a route of kind HTTPRoute needs the name of the Gateway" in told
     assert "hubstack:platform.notebooks[0].name: '1st' is no notebook's name" in told
+
+
+@pytest.mark.parametrize(
+    ("configuration", "mistake"),
+    [
+        (PLATFORM, "the stack's name: 'hubstack-My_Stack' names a namespace"),
+        (EPHEMERAL, "hubstack:ephemeral.namespace: 'hubstack-My_Stack' is no name of a namespace"),
+    ],
+    ids=["platform", "ephemeral"],
+)
+def test_a_stacks_name_that_cannot_name_a_namespace_is_listed_with_the_other_mistakes(
+    configuration: dict[str, str], mistake: str
+):
+    told = mistakes({**configuration, "hubstack:notebookImage": "notebook"}, stack="My_Stack")
+
+    assert mistake in told
+    assert "hubstack:notebookImage: notebook has no" in told
+    assert "2 mistake(s)" in told
 
 
 def test_an_unknown_way_of_a_route_is_named_by_its_key():
