@@ -24,6 +24,8 @@ CONFIG = {
     "dataProtection": False,
 }
 
+SLOW_START_SECONDS = 40
+
 
 @pytest.fixture
 def stack(tmp_path: Path):
@@ -44,6 +46,9 @@ def test_a_stack_goes_up_stays_unchanged_survives_a_refresh_and_leaves_nothing_b
 
 
 def test_an_update_is_done_when_its_hub_answers(stack: Stack):
+    configuration = stack.project / "runtime" / "hub" / "jupyterhub_config.py"
+    # Longer than the rest of the update takes after the hub's container has started.
+    configuration.write_text(f"{configuration.read_text()}\n__import__('time').sleep({SLOW_START_SECONDS})\n")
     stack.up("--skip-preview")
 
     answer = requests.get(f"{stack.outputs()['url']}/hub/login", verify=False, timeout=10)
