@@ -14,7 +14,8 @@ from moto.logs.responses import LogsResponse
 from moto.route53.responses import Route53
 from moto.secretsmanager.responses import SecretsManagerResponse
 
-from tests.engine.faulty_aws import Call, killed, refused, unanswered
+from tests.engine.faulty_aws import Call, refused, unanswered
+from tests.engine.killing import killed
 from tests.stacks import needs_pulumi
 from toolchain.aws_simulator import client
 from toolchain.rehearsal import LEFT_TO_AWS, Rehearsal, inventory, rehearsal_of

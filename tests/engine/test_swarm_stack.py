@@ -1,7 +1,6 @@
 """The Swarm stack under the real engine: preview, up, refresh, no change, destroy, and killed half-way."""
 
 import os
-import signal
 import socket
 import subprocess
 import threading
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from components.docker.swarm_mode import _SwarmModeProvider
+from tests.engine.killing import killed
 from tests.stacks import Stack, left_on_the_engine, needs_engine_and_docker
 
 pytestmark = [pytest.mark.engine, pytest.mark.docker]
@@ -59,18 +59,13 @@ def test_an_update_is_done_when_its_hub_answers(stack: Stack):
 
 def test_an_update_that_was_killed_is_taken_up_again_without_doubling_anything(stack: Stack):
     command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", stack.name]
-    running = subprocess.Popen(
-        [*command, "--non-interactive"],
-        cwd=stack.project,
-        env=stack.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
     client = docker.APIClient(version="auto")
-    wait_until(lambda: any(v["Name"] == f"{stack.label}-homes" for v in client.volumes()["Volumes"] or []))
-    os.killpg(running.pid, signal.SIGKILL)
-    running.wait()
+    killed(
+        [*command, "--non-interactive"],
+        stack.project,
+        stack.environment,
+        lambda: any(v["Name"] == f"{stack.label}-homes" for v in client.volumes()["Volumes"] or []),
+    )
     client.create_container(
         first_image(client),
         ["true"],
