@@ -115,12 +115,7 @@ class HubOnEngine:
         homes = self._volume("homes", Role.HOMES, keep=keep)
         driver = self._home_driver(images.base, homes)
         way_out = self._way_out(images.hub)
-        servers = SpawnedServers(
-            f"{name}-servers",
-            {"engine": self._engine, "stack": name, "home_driver": driver.plugin},
-            # Their way out is guarded until the last of them is gone.
-            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[self._swarm, *way_out]),
-        )
+        servers = self._spawned_servers(driver, way_out)
         parts = EngineParts(
             networks={label: network.id for label, network in networks.items()},
             secrets={label: self._secret(label, value) for label, value in secrets.values.items()},
@@ -160,6 +155,14 @@ class HubOnEngine:
             opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[hub, proxy, tls_proxy]),
         )
         return EngineHub(readiness.id, homes.name)
+
+    def _spawned_servers(self, driver: HomeVolumeDriver, way_out: Sequence[pulumi.Resource]) -> SpawnedServers:
+        return SpawnedServers(
+            f"{self._name}-servers",
+            {"engine": self._engine, "stack": self._name, "home_driver": driver.plugin},
+            # Their way out is guarded until the last of them is gone.
+            opts=pulumi.ResourceOptions(parent=self._parent, depends_on=[self._swarm, *way_out]),
+        )
 
     def _swarm_mode(self) -> SwarmMode:
         return SwarmMode(

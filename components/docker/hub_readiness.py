@@ -9,7 +9,7 @@ import pulumi
 from docker.errors import APIError
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
-from components.docker.inspection import engine_client
+from components.docker.inspection import engine_client, service_containers
 from components.docker.tls_proxy import TLS_PORT
 
 READY_SECONDS = 180
@@ -103,7 +103,7 @@ def wait_for_hub(client: docker.APIClient, *, hub_service: str, tls_service: str
 
 def _answers(client: docker.APIClient, tls_service: str) -> bool:
     try:
-        for container in _containers(client, tls_service, ended=False):
+        for container in service_containers(client, tls_service):
             asked = client.exec_create(container["Id"], ["python3", "-c", ASK])["Id"]
             client.exec_start(asked)
             if client.exec_inspect(asked)["ExitCode"] == 0:
@@ -116,10 +116,5 @@ def _answers(client: docker.APIClient, tls_service: str) -> bool:
 
 def _last_words(client: docker.APIClient, service: str) -> str:
     """What the latest container of the service said."""
-    said = [client.logs(found["Id"], tail=LAST_LINES) for found in _containers(client, service, ended=True)[:1]]
+    said = [client.logs(found["Id"], tail=LAST_LINES) for found in service_containers(client, service, ended=True)[:1]]
     return b"".join(said).decode(errors="replace").strip() or "(none)"
-
-
-def _containers(client: docker.APIClient, service: str, *, ended: bool) -> list[dict[str, Any]]:
-    """The service's containers on this engine, the newest first."""
-    return client.containers(filters={"label": f"com.docker.swarm.service.name={service}"}, all=ended)

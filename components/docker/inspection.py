@@ -62,6 +62,17 @@ def engine_client(engine: str) -> Generator[docker.APIClient]:
         yield client
 
 
+def service_containers(client: docker.APIClient, service: str, *, ended: bool = False) -> list[dict[str, Any]]:
+    """Containers of a Swarm service on this engine, the newest first.
+
+    Args:
+        client: the engine.
+        service: name of the service.
+        ended: whether those count that do not run any more.
+    """
+    return client.containers(filters={"label": f"com.docker.swarm.service.name={service}"}, all=ended)
+
+
 def _advice(engine: str) -> str:
     if engine.startswith(SSH_SCHEME):
         return (

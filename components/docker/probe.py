@@ -22,7 +22,7 @@ from docker.types import (
 )
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider
 
-from components.docker.inspection import engine_client, section
+from components.docker.inspection import engine_client, section, service_containers
 from components.docker.labels import ROLE_LABEL, STACK_LABEL, Role
 from components.docker.overlay import AddressPlan
 from components.docker.removal import remove_network
@@ -243,9 +243,8 @@ def _wait_for_guard(client: docker.APIClient, stack: str) -> None:
 
 def _proxy_container(client: docker.APIClient, service: str) -> str:
     deadline = time.monotonic() + PROXY_WAIT_SECONDS
-    filters = {"label": f"com.docker.swarm.service.name={service}", "status": "running"}
     while time.monotonic() < deadline:
-        containers = client.containers(filters=filters)
+        containers = service_containers(client, service)
         if containers:
             return containers[0]["Id"]
         time.sleep(0.3)

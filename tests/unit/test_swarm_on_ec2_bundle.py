@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from runtime.hub import settings as hub_settings
 from runtime.swarm_node.settings import NodeRole, parse_deployment
+from tests.unit.bundles import printed_beside_nothing
 from tests.unit.recording import Recorder
 from tests.unit.swarm_on_ec2 import GITHUB, HUB_IMAGE, NOTEBOOK_IMAGE, build, bundled, stack_file, usual
 
@@ -69,17 +68,9 @@ def test_the_bundle_needs_nothing_of_the_project_beside_it(usual: Recorder, tmp_
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
 
-    told = subprocess.run(
-        [sys.executable, "-c", "import runtime.swarm_node.__main__ as m; print(m.__file__)"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = printed_beside_nothing(tmp_path, "import runtime.swarm_node.__main__ as m; print(m.__file__)")
 
-    assert told.stderr == ""
-    assert told.stdout.startswith(str(tmp_path))
+    assert told.startswith(str(tmp_path))
 
 
 def test_an_oauth_login_gives_the_hub_alone_the_way_out_and_the_secret(usual: Recorder):

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import subprocess
-import sys
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from components.pool_plan import engine_shares
 from components.settings import parse_settings
 from runtime.boot_script import USER_DATA_LIMIT
 from runtime.pool_host.settings import load_group, load_host
+from tests.unit.bundles import printed_beside_nothing
 from tests.unit.recording import Answer, Recorder, Registration, record
 from toolchain.rehearsal import configuration, hosted_zone, merged
 
@@ -296,17 +296,9 @@ def test_the_bundle_needs_nothing_of_the_project_beside_it(usual: Recorder, tmp_
     host = subprocess.run(["bash", "-c", f'{values}\nprintf "%s" "$HOST"'], capture_output=True, text=True, check=True)
     (tmp_path / "host.json").write_text(host.stdout)
 
-    told = subprocess.run(
-        [sys.executable, "-c", "import runtime.pool_host.__main__ as m; print(m.__file__)"],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    told = printed_beside_nothing(tmp_path, "import runtime.pool_host.__main__ as m; print(m.__file__)")
 
-    assert told.stderr == ""
-    assert told.stdout.startswith(str(tmp_path))
+    assert told.startswith(str(tmp_path))
     assert load_host(tmp_path / "host.json").secret.endswith(":pool-tmp01")
     assert load_group(tmp_path).images == {"node": ARGS["nodeImage"], "notebook": ARGS["notebookImage"]}
 
